@@ -1,0 +1,130 @@
+//! How tenants stand right now: what makes a revocation effective at once.
+//!
+//! One [`Standing`] per tenant in use is shared by every scope of that tenant. A change of the
+//! registry replaces its state and wakes whoever waits for the end of a scope. Nothing here
+//! is loaded before a tenant is used.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use ids::{RandomId, TenantId};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::{Directory, Error, Revoked, Status, TenantRecord, Unavailable};
+
+/// Above this many tenants in memory, those that no scope uses are let go.
+const KEPT: usize = 65_536;
+
+pub(crate) struct Standing {
+    state: ArcSwap<State>,
+    changed: watch::Sender<u64>,
+}
+
+pub(crate) struct State {
+    pub(crate) record: TenantRecord,
+    revoked: HashMap<RandomId, ids::Millis>,
+}
+
+impl State {
+    fn new(record: TenantRecord) -> Self {
+        let revoked = record.revoked.iter().map(|Revoked { id, until }| (*id, *until)).collect();
+        Self { record, revoked }
+    }
+}
+
+impl Standing {
+    fn new(record: TenantRecord) -> Self {
+        let changed = watch::Sender::new(record.revision);
+        Self { state: ArcSwap::from_pointee(State::new(record)), changed }
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.state.load().record.revision
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Whether a credential of this epoch and ancestry is still good.
+    pub(crate) fn check(&self, epoch: u64, chain: &[RandomId]) -> Result<(), Error> {
+        let state = self.state.load();
+        match state.record.status {
+            Status::Active => {}
+            Status::Suspended => return Err(Error::Suspended),
+            Status::Erased => return Err(Error::Tenant),
+        }
+        if state.record.epoch != epoch
+            || (!state.revoked.is_empty() && chain.iter().any(|id| state.revoked.contains_key(id)))
+        {
+            return Err(Error::Revoked);
+        }
+        Ok(())
+    }
+
+    /// Takes over a record that is newer than what is known.
+    fn renew(&self, record: TenantRecord) {
+        let next = Arc::new(State::new(record));
+        let revision = next.record.revision;
+        self.state.rcu(|now| {
+            if now.record.revision < revision { Arc::clone(&next) } else { Arc::clone(now) }
+        });
+        self.changed.send_if_modified(|known| {
+            let newer = *known < revision;
+            *known = (*known).max(revision);
+            newer
+        });
+    }
+}
+
+/// The standings of the tenants in use.
+pub(crate) struct Standings {
+    directory: Arc<dyn Directory>,
+    known: RwLock<HashMap<TenantId, Arc<Standing>>>,
+}
+
+impl Standings {
+    pub(crate) fn new(directory: Arc<dyn Directory>) -> Self {
+        Self { directory, known: RwLock::default() }
+    }
+
+    /// The standing of a tenant by id, from memory if it is there.
+    pub(crate) async fn of(&self, tenant: &TenantId) -> Result<Arc<Standing>, Error> {
+        let standing = self.named(tenant.as_str()).await?;
+        if standing.state().record.id == *tenant { Ok(standing) } else { Err(Error::Tenant) }
+    }
+
+    /// The standing of a tenant by id or alias, from memory if it is there.
+    pub(crate) async fn named(&self, name: &str) -> Result<Arc<Standing>, Error> {
+        if let Some(standing) = self.known.read().get(name) {
+            return Ok(Arc::clone(standing));
+        }
+        self.load(name).await?.ok_or(Error::Tenant)
+    }
+
+    /// Reads the registry again; what it says holds from now on.
+    pub(crate) async fn refresh(&self, tenant: &TenantId) -> Result<(), Unavailable> {
+        self.load(tenant.as_str()).await.map(drop)
+    }
+
+    async fn load(&self, name: &str) -> Result<Option<Arc<Standing>>, Unavailable> {
+        let Some(record) = self.directory.tenant(name).await? else { return Ok(None) };
+        let mut known = self.known.write();
+        if let Some(standing) = known.get(&record.id).cloned() {
+            standing.renew(record);
+            return Ok(Some(standing));
+        }
+        if known.len() >= KEPT {
+            known.retain(|_, standing| Arc::strong_count(standing) > 1);
+        }
+        let id = record.id.clone();
+        let standing = Arc::new(Standing::new(record));
+        known.insert(id, Arc::clone(&standing));
+        Ok(Some(standing))
+    }
+}
