@@ -341,7 +341,7 @@ impl Doors {
         if state.record.id != identity.tenant {
             return Err(Error::Tenant);
         }
-        if !state.record.environments.iter().any(|e| e.name == identity.environment) {
+        if !standing.has(&identity.environment) {
             return Err(Error::Environment);
         }
         Ok(Arc::new(Inner::new(identity, standing, Arc::clone(&self.shared))))

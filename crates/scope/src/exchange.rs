@@ -280,8 +280,7 @@ impl Doors {
             (None, None) => return Err(Error::Invalid("`scope` is needed".into())),
         };
         let standing = self.standings.of(&held.tenant).await?;
-        let record = &standing.state().record;
-        if !record.environments.iter().any(|e| e.name == environment) {
+        if !standing.has(&environment) {
             return Err(Error::Environment);
         }
         if !bound.tenants.allows(held.tenant.as_str())

@@ -140,6 +140,7 @@ impl Inner {
         match &self.identity.actor {
             // Support must be able to look into a tenant that is suspended.
             Actor::Operator(_) => Ok(()),
+            _ if !self.standing.has(&self.identity.environment) => Err(Error::Environment),
             _ => self.standing.check(self.identity.epoch, &self.chain),
         }
     }

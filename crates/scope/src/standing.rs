@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use ids::{RandomId, TenantId};
+use ids::{Environment, RandomId, TenantId};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -49,6 +49,11 @@ impl Standing {
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Whether the tenant still has this environment.
+    pub(crate) fn has(&self, environment: &Environment) -> bool {
+        self.state.load().record.environments.iter().any(|known| known.name == *environment)
     }
 
     /// Whether a credential of this epoch and ancestry is still good.

@@ -170,6 +170,16 @@ async fn a_suspended_tenant_is_not_served() {
 }
 
 #[tokio::test]
+async fn an_environment_that_is_gone_ends_what_runs_in_it() {
+    let (kit, _) = kit().await;
+    let [live, staging] = [kit.scope("acme", "live").await, kit.scope("acme", "staging").await];
+    kit.change("acme", |record| record.environments.retain(|e| e.name.as_str() == "live")).await;
+    assert_eq!(staging.ended().await.code(), "scope.environment");
+    assert_eq!(code(staging.live()), "scope.environment");
+    assert_eq!(code(live.live()), "ok");
+}
+
+#[tokio::test]
 async fn an_older_record_never_replaces_a_newer_one() {
     let (kit, _) = kit().await;
     let scope = kit.scope("acme", "live").await;

@@ -1,0 +1,255 @@
+//! A hop in the words of the policy language.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::OnceLock,
+};
+
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
+    RestrictedExpression as Expr, Schema,
+};
+use scope::{Access, Actor, Scope};
+
+use crate::{
+    Hop,
+    hop::{KINDS, Resource},
+};
+
+/// What policies may speak of; shown by `GET /admin/v1/policy`.
+pub const SCHEMA: &str = include_str!("bulkhead.cedarschema");
+
+/// What a policy can know about whoever asks. Everything here is part of the scope's
+/// fingerprint; a test holds the two together.
+pub(crate) struct Facts<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) environment: &'a str,
+    pub(crate) workflow: Option<&'a str>,
+    pub(crate) agent: Option<&'a str>,
+    pub(crate) run: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) grants: Vec<&'a str>,
+    /// By which kind of credential.
+    pub(crate) credential: &'static str,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of<A: Access>(scope: &'a Scope<A>) -> Self {
+        Self {
+            tenant: scope.tenant().as_str(),
+            environment: scope.environment().as_str(),
+            workflow: scope.workflow().map(ids::WorkflowId::as_str),
+            agent: scope.agent().map(ids::AgentId::as_str),
+            run: scope.run().map(ids::RunId::as_str),
+            subject: scope.subject().map(ids::Subject::as_str),
+            grants: scope.grants().iter().collect(),
+            credential: match scope.actor() {
+                Actor::Token(_) => "token",
+                Actor::Issuer(..) => "issuer",
+                Actor::Key(_) => "key",
+                Actor::Mandate(_) => "mandate",
+                Actor::Operator(_) => "operator",
+            },
+        }
+    }
+}
+
+/// The schema and its names, parsed once.
+pub(crate) struct Vocabulary {
+    pub(crate) schema: Schema,
+    tenant: EntityTypeName,
+    workflow: EntityTypeName,
+    agent: EntityTypeName,
+    route: EntityTypeName,
+    log: EntityTypeName,
+    /// By the index of the hop's kind.
+    actions: [EntityUid; KINDS.len()],
+    action_entities: Vec<Entity>,
+}
+
+/// The one vocabulary.
+pub(crate) fn vocabulary() -> &'static Vocabulary {
+    static ONE: OnceLock<Vocabulary> = OnceLock::new();
+    ONE.get_or_init(|| {
+        #[expect(clippy::expect_used, reason = "a constant, held valid by a test")]
+        Vocabulary::parse().expect("the schema is valid")
+    })
+}
+
+type Anything = Box<dyn std::error::Error + Send + Sync>;
+
+impl Vocabulary {
+    fn parse() -> Result<Self, Anything> {
+        let (schema, _warnings) = Schema::from_cedarschema_str(SCHEMA)?;
+        let named = |name: &str| -> Result<EntityTypeName, Anything> {
+            Ok(format!("Bulkhead::{name}").parse()?)
+        };
+        let action = named("Action")?;
+        let actions = KINDS.each_ref().map(|kind| uid(&action, kind.grant));
+        Ok(Self {
+            tenant: named("Tenant")?,
+            workflow: named("Workflow")?,
+            agent: named("Agent")?,
+            route: named("Route")?,
+            log: named("Log")?,
+            action_entities: schema.action_entities()?.into_iter().collect(),
+            schema,
+            actions,
+        })
+    }
+
+    /// The question that a hop is. An error here is an error of ours, and a denial.
+    pub(crate) fn question(
+        &self,
+        facts: &Facts<'_>,
+        hop: &Hop,
+    ) -> Result<(Request, Entities), String> {
+        self.ask(facts, hop, None).map_err(|error| error.to_string())
+    }
+
+    /// With a schema, request and entities are held against it; they always conform (a test
+    /// says so), and the check costs more than the decision.
+    fn ask(
+        &self,
+        facts: &Facts<'_>,
+        hop: &Hop,
+        schema: Option<&Schema>,
+    ) -> Result<(Request, Entities), Anything> {
+        let tenant = uid(&self.tenant, facts.tenant);
+        let mut entities = self.action_entities.clone();
+        let mut above = HashSet::from([tenant.clone()]);
+        entities.push(Entity::with_uid(tenant));
+        if let Some(workflow) = facts.workflow {
+            let name = format!("{}/{}/{workflow}", facts.tenant, facts.environment);
+            let workflow = uid(&self.workflow, &name);
+            entities.push(Entity::new_no_attrs(workflow.clone(), above.clone()));
+            above.insert(workflow);
+        }
+        let agent = format!(
+            "{}/{}/{}/{}",
+            facts.tenant,
+            facts.environment,
+            facts.workflow.unwrap_or_default(),
+            facts.agent.unwrap_or_default()
+        );
+        let agent = uid(&self.agent, &agent);
+        entities.push(Entity::new(agent.clone(), attributes(facts), above)?);
+        let resource = self.resource(hop)?;
+        let asked = resource.uid();
+        entities.push(resource);
+        let context = Context::from_pairs([
+            ("bytes".to_owned(), Expr::new_long(i64::try_from(hop.bytes_in).unwrap_or(i64::MAX))),
+            ("stream".to_owned(), Expr::new_bool(hop.stream)),
+        ])?;
+        let action = self.actions[hop.kind].clone();
+        let request = Request::new(agent, action, asked, context, schema)?;
+        Ok((request, Entities::from_entities(entities, schema)?))
+    }
+
+    fn resource(&self, hop: &Hop) -> Result<Entity, Anything> {
+        let kind = match hop.kind().resource {
+            Resource::Route => &self.route,
+            Resource::Log => &self.log,
+        };
+        let mut about = HashMap::from([("name".to_owned(), text(&hop.target))]);
+        if hop.kind().resource == Resource::Route
+            && let Some(provider) = &hop.provider
+        {
+            about.insert("provider".to_owned(), text(provider.as_str()));
+        }
+        Ok(Entity::new(uid(kind, &hop.target), about, HashSet::new())?)
+    }
+}
+
+fn attributes(facts: &Facts<'_>) -> HashMap<String, Expr> {
+    let grants = facts.grants.iter().map(|grant| text(grant));
+    let always = [
+        ("tenant", text(facts.tenant)),
+        ("environment", text(facts.environment)),
+        ("grants", Expr::new_set(grants)),
+        ("credential", text(facts.credential)),
+    ];
+    let sometimes = [
+        ("workflow", facts.workflow),
+        ("agent", facts.agent),
+        ("run", facts.run),
+        ("subject", facts.subject),
+    ];
+    let sometimes = sometimes.into_iter().filter_map(|(name, value)| Some((name, text(value?))));
+    always.into_iter().chain(sometimes).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn text(value: &str) -> Expr {
+    Expr::new_string(value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use ids::{RandomId, RequestId};
+
+    use super::*;
+    use crate::{Action, Reading};
+
+    /// The shortcut of [`Vocabulary::ask`] without a schema is sound: what is built conforms,
+    /// whatever is present or absent, however large.
+    #[test]
+    fn every_question_conforms_to_the_schema() {
+        let request = RequestId(RandomId::from_bytes([0; 16]));
+        let provider: ids::ProviderId = "openai".parse().unwrap();
+        let hops = [
+            Hop::model(Action::Chat, "gpt-5", request).bytes_in(u64::MAX).stream(true),
+            Hop::model(Action::Chat, "a\"b\\", request).provider(provider.clone()),
+            Hop::model(Action::Models, "*", request),
+            Hop::records(Reading::Audit, request).provider(provider),
+            Hop::records(Reading::Runs, request),
+        ];
+        let words = vocabulary();
+        for mask in 0..16_u8 {
+            let some = |bit: u8, text| (mask & 1 << bit != 0).then_some(text);
+            let facts = Facts {
+                tenant: "acme",
+                environment: "live",
+                workflow: some(0, "support"),
+                agent: some(1, "a:1"),
+                run: some(2, "run_1"),
+                subject: some(3, "\u{c4}d\u{e4} \"\\ <a@b>"),
+                grants: if mask % 2 == 0 { Vec::new() } else { vec!["model:*", "audit:read"] },
+                credential: "token",
+            };
+            for hop in &hops {
+                let asked = words.ask(&facts, hop, Some(&words.schema));
+                assert!(asked.is_ok(), "{mask}: {}", asked.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_and_the_hops_know_the_same_actions() {
+        let words = vocabulary();
+        let mut known: Vec<String> = words
+            .action_entities
+            .iter()
+            .map(|action| action.uid().id().unescaped().to_owned())
+            .filter(|name| name.contains(':'))
+            .collect();
+        known.sort_unstable();
+        let mut asked: Vec<_> = KINDS.iter().map(|kind| kind.grant.to_owned()).collect();
+        asked.sort_unstable();
+        assert_eq!(known, asked);
+    }
+
+    /// `("a", "b/c")` and `("a/b", "c")` are not one workflow: names hold no slash.
+    #[test]
+    fn names_of_entities_are_told_apart() {
+        for text in ["a/b", "/"] {
+            assert!(ids::TenantId::parse(text).is_err());
+            assert!(ids::Environment::parse(text).is_err());
+            assert!(ids::WorkflowId::parse(text).is_err());
+            assert!(ids::AgentId::parse(text).is_err());
+        }
+    }
+}
