@@ -1,0 +1,72 @@
+//! A tier: something that keeps sealed bytes under a key.
+
+use std::fmt;
+
+use bytes::Bytes;
+use ids::{BoxFuture, Millis};
+use scope::{Scope, Write};
+
+use crate::{CacheKey, Error};
+
+/// How much one shelf holds in a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Values.
+    pub entries: u64,
+    /// Bytes, sealing and keys included.
+    pub bytes: u64,
+}
+
+/// A tier. It sees sealed bytes only and need not be trusted: an answer that is not the one
+/// asked for does not open.
+///
+/// Whose shelf it is comes from the scope; no method takes a name for it.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Its name in the log.
+    fn name(&self) -> &'static str;
+
+    /// What is kept under a key. Expired and never kept are the same.
+    ///
+    /// # Errors
+    /// The backend cannot answer; the caller treats that as a miss.
+    fn get<'a>(
+        &'a self,
+        scope: &'a Scope<Write>,
+        key: &'a CacheKey,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Error>>;
+
+    /// Keeps sealed bytes until a moment, if they fit. Whatever else must go to make room goes
+    /// from the same shelf, or from one that holds more than its fair share.
+    ///
+    /// # Errors
+    /// The backend cannot keep them; nothing depends on that it does.
+    fn put<'a>(
+        &'a self,
+        scope: &'a Scope<Write>,
+        key: &'a CacheKey,
+        sealed: Bytes,
+        expires: Millis,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Forgets a key.
+    ///
+    /// # Errors
+    /// The backend cannot be reached.
+    fn delete<'a>(
+        &'a self,
+        scope: &'a Scope<Write>,
+        key: &'a CacheKey,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Forgets the whole shelf.
+    ///
+    /// # Errors
+    /// The backend cannot be reached, or forgot only a part.
+    fn clear<'a>(&'a self, scope: &'a Scope<Write>) -> BoxFuture<'a, Result<Usage, Error>>;
+
+    /// How much the shelf holds.
+    ///
+    /// # Errors
+    /// The backend cannot be reached.
+    fn usage<'a>(&'a self, scope: &'a Scope<Write>) -> BoxFuture<'a, Result<Usage, Error>>;
+}

@@ -1,0 +1,280 @@
+//! What one scope sees of the cache.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use ids::{Millis, planted};
+use scope::{Scope, Write};
+use vault::Place;
+
+use crate::{
+    Cache, CacheKey, Error, Follower, KeyParts, Leader, Usage, cache::count, flight::Joined,
+};
+
+/// Names the surface in the associated data of what is sealed.
+const SURFACE: &str = "cache";
+
+/// What stands before a value under the seal: when it was kept, and until when; Unix
+/// milliseconds, big-endian.
+const HEAD: usize = 16;
+
+/// Something that was found.
+#[derive(Clone)]
+pub struct Hit {
+    /// As it was kept.
+    pub value: Bytes,
+    /// How long ago that was.
+    pub age: Duration,
+}
+
+impl fmt::Debug for Hit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hit({} bytes, {:?} old)", self.value.len(), self.age)
+    }
+}
+
+/// What [`Shelf::seek`] found.
+#[derive(Debug)]
+pub enum Found {
+    /// The value.
+    Hit(Hit),
+    /// Nothing, and nobody is getting it: do the work.
+    Lead(Leader),
+    /// Nothing, and somebody is getting it.
+    Follow(Follower),
+}
+
+/// The cache of one tenant's environment, as the holder of a scope sees it.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub struct Shelf<'a> {
+    cache: &'a Cache,
+    scope: &'a Scope<Write>,
+}
+
+impl<'a> Shelf<'a> {
+    pub(crate) const fn new(cache: &'a Cache, scope: &'a Scope<Write>) -> Self {
+        Self { cache, scope }
+    }
+
+    /// The key of something on this shelf.
+    #[must_use]
+    pub fn key(&self, parts: &KeyParts<'_>) -> CacheKey {
+        CacheKey::new(&self.cache.inner.secret, self.scope, parts)
+    }
+
+    /// Reads. What fails or does not open is a miss.
+    pub async fn get(&self, key: &CacheKey) -> Option<Hit> {
+        let inner = &self.cache.inner;
+        for (i, tier) in inner.tiers.iter().enumerate() {
+            let sealed = match tier.get(self.scope, key).await {
+                Ok(Some(sealed)) => sealed,
+                Ok(None) => continue,
+                Err(Error::Store(store::Error::ForeignRow)) => {
+                    self.foreign();
+                    continue;
+                }
+                Err(error) => {
+                    self.failed(tier.name(), &error);
+                    continue;
+                }
+            };
+            let Some((hit, expires)) = self.open(key, &sealed).await else {
+                if let Err(error) = tier.delete(self.scope, key).await {
+                    self.failed(tier.name(), &error);
+                }
+                continue;
+            };
+            for quicker in &inner.tiers[..i] {
+                if let Err(error) = quicker.put(self.scope, key, sealed.clone(), expires).await {
+                    self.failed(quicker.name(), &error);
+                }
+            }
+            count(&inner.counters.hits);
+            return Some(hit);
+        }
+        count(&inner.counters.misses);
+        None
+    }
+
+    /// Reads, and if there is nothing that is fresh enough, joins the flight that gets it.
+    /// `oldest` is the greatest age that will do.
+    pub async fn seek(&self, key: &CacheKey, oldest: Option<Duration>) -> Found {
+        let fresh = |hit: &Hit| oldest.is_none_or(|oldest| hit.age <= oldest);
+        let flights = &self.cache.inner.flights;
+        let landed = flights.landed();
+        if let Some(hit) = self.get(key).await.filter(fresh) {
+            return Found::Hit(hit);
+        }
+        match flights.join(self.scope.partition_bytes(), key) {
+            Joined::Follow(follower) => Found::Follow(follower),
+            Joined::Lead(leader) if flights.landed() == landed => Found::Lead(leader),
+            // A flight landed between looking and joining; it may have been this one.
+            Joined::Lead(leader) => match self.get(key).await.filter(fresh) {
+                Some(hit) => {
+                    leader.kept();
+                    Found::Hit(hit)
+                }
+                None => Found::Lead(leader),
+            },
+        }
+    }
+
+    /// Keeps a value for `ttl`, within the bounds of the settings. Returns whether it was kept;
+    /// from then on it is found. Slower tiers get it in the background.
+    ///
+    /// # Errors
+    /// It could not be sealed. Nothing unsealed is ever kept.
+    pub async fn put(&self, key: &CacheKey, value: &[u8], ttl: Duration) -> Result<bool, Error> {
+        let inner = &self.cache.inner;
+        let ttl = ttl.min(inner.settings.ttl_max());
+        if ttl.is_zero() || value.len() as u64 > inner.settings.value_max_bytes {
+            return Ok(false);
+        }
+        let now = inner.clock.now();
+        let expires = now.plus(ttl);
+        let sealed = self.seal(key, value, now, expires).await?;
+        let Some((quickest, slower)) = inner.tiers.split_first() else { return Ok(false) };
+        if let Err(error) = quickest.put(self.scope, key, sealed.clone(), expires).await {
+            self.failed(quickest.name(), &error);
+        }
+        if !slower.is_empty() {
+            self.put_behind(*key, sealed, expires);
+        }
+        count(&inner.counters.kept);
+        Ok(true)
+    }
+
+    /// Forgets a key in every tier.
+    ///
+    /// # Errors
+    /// A tier could not be reached; the others were.
+    pub async fn remove(&self, key: &CacheKey) -> Result<(), Error> {
+        self.cache.inner.behind.settled(Some(self.scope.partition_bytes())).await;
+        let mut outcome = Ok(());
+        for tier in &self.cache.inner.tiers {
+            outcome = outcome.and(tier.delete(self.scope, key).await);
+        }
+        outcome
+    }
+
+    /// Forgets the whole shelf in every tier, and says how much that was in the fullest one.
+    ///
+    /// # Errors
+    /// A tier could not be reached; the others were.
+    pub async fn clear(&self) -> Result<Usage, Error> {
+        self.cache.inner.behind.settled(Some(self.scope.partition_bytes())).await;
+        let mut outcome = Ok(Usage::default());
+        for tier in &self.cache.inner.tiers {
+            let gone = tier.clear(self.scope).await;
+            outcome = outcome.and_then(|so_far| Ok(fuller(so_far, gone?)));
+        }
+        outcome
+    }
+
+    /// How much the shelf holds in its fullest tier.
+    ///
+    /// # Errors
+    /// A tier cannot be reached.
+    pub async fn usage(&self) -> Result<Usage, Error> {
+        let mut most = Usage::default();
+        for tier in &self.cache.inner.tiers {
+            most = fuller(most, tier.usage(self.scope).await?);
+        }
+        Ok(most)
+    }
+
+    fn put_behind(&self, key: CacheKey, sealed: Bytes, expires: Millis) {
+        let inner = &self.cache.inner;
+        let Some(place) = inner.behind.reserve(self.scope.partition_bytes(), sealed.len()) else {
+            count(&inner.counters.failed);
+            return;
+        };
+        let cache = self.cache.clone();
+        drop(self.scope.spawn(move |scope| async move {
+            // Revoked or erased since: nothing more is written for it.
+            if scope.live().is_ok() {
+                let shelf = cache.of(&scope);
+                for tier in &cache.inner.tiers[1..] {
+                    if let Err(error) = tier.put(&scope, &key, sealed.clone(), expires).await {
+                        shelf.failed(tier.name(), &error);
+                    }
+                }
+            }
+            drop(place);
+        }));
+    }
+
+    async fn seal(
+        &self,
+        key: &CacheKey,
+        value: &[u8],
+        now: Millis,
+        expires: Millis,
+    ) -> Result<Bytes, Error> {
+        let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(HEAD + value.len()));
+        plain.extend_from_slice(&now.0.to_be_bytes());
+        plain.extend_from_slice(&expires.0.to_be_bytes());
+        plain.extend_from_slice(value);
+        if planted::is("cache-value-unsealed") {
+            return Ok(Bytes::from(std::mem::take(&mut *plain)));
+        }
+        let sealer = self.cache.inner.vault.of(self.scope);
+        Ok(Bytes::from(sealer.seal(&place(key), &plain).await?))
+    }
+
+    /// Opens and dates. Nothing if the bytes are not those that were kept here, or are too old.
+    async fn open(&self, key: &CacheKey, sealed: &Bytes) -> Option<(Hit, Millis)> {
+        let inner = &self.cache.inner;
+        let plain = if planted::is("cache-value-unsealed") {
+            sealed.clone()
+        } else {
+            match inner.vault.of(self.scope).open(&place(key), sealed).await {
+                Ok(plain) => Bytes::from_owner(plain),
+                Err(vault::Error::Foreign | vault::Error::Malformed(_)) => {
+                    self.foreign();
+                    return None;
+                }
+                Err(error) => {
+                    self.failed("vault", &Error::Vault(error));
+                    return None;
+                }
+            }
+        };
+        let moment = |at: usize| {
+            let bytes = plain.get(at..at + 8)?.try_into().ok()?;
+            Some(Millis(u64::from_be_bytes(bytes)))
+        };
+        let (kept, expires) = (moment(0)?, moment(8)?);
+        let now = inner.clock.now();
+        let age = now.since(kept);
+        let fresh = now < expires && age < inner.settings.ttl_max();
+        fresh.then(|| (Hit { value: plain.slice(HEAD..), age }, expires))
+    }
+
+    /// Somebody else's bytes turned up: a security event.
+    fn foreign(&self) {
+        count(&self.cache.inner.counters.foreign);
+        self.cache.inner.alarm.foreign_bytes(&self.scope.read_only(), SURFACE);
+    }
+
+    fn failed(&self, tier: &'static str, error: &Error) {
+        count(&self.cache.inner.counters.failed);
+        tracing::warn!(
+            tenant = self.scope.tenant().as_str(),
+            environment = self.scope.environment().as_str(),
+            tier,
+            code = error.code(),
+            error = error as &dyn std::error::Error,
+            "a tier of the cache failed"
+        );
+    }
+}
+
+fn place(key: &CacheKey) -> Place<'_> {
+    Place { surface: SURFACE, key: key.as_bytes(), version: 1 }
+}
+
+fn fuller(a: Usage, b: Usage) -> Usage {
+    Usage { entries: a.entries.max(b.entries), bytes: a.bytes.max(b.bytes) }
+}

@@ -1,0 +1,92 @@
+use bulkhead_vault::Error;
+use ids::{Clock as _, text};
+
+use super::world::{World, bytes_below, holds, system, version_in};
+
+#[tokio::test]
+async fn what_was_shredded_never_opens_again_and_the_ledger_says_so() {
+    let mut world = World::new().await;
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    let staging = world.kit.scope("acme", "staging").await;
+    let mut old = vec![world.seal(&acme, "one").await];
+    world.vault.rotate_data_key(&acme).await.unwrap();
+    old.push(world.seal(&acme, "two").await);
+    let kept = [(&globex, "theirs"), (&staging, "other environment")];
+    let kept = [
+        (kept[0], world.seal(kept[0].0, kept[0].1).await),
+        (kept[1], world.seal(kept[1].0, kept[1].1).await),
+    ];
+    let living = world.vault.data_key_versions(&acme).await.unwrap();
+
+    let receipt = world.vault.shred(&acme).await.unwrap();
+    assert_eq!(receipt.keys, living);
+    assert_eq!((receipt.tenant.as_str(), receipt.environment.as_str()), ("acme", "live"));
+    assert_eq!(receipt.partition, text::hex(acme.partition_bytes()));
+    assert_eq!(receipt.at, world.clock.now());
+
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        for sealed in &old {
+            let answer = world.open(&acme, sealed).await;
+            assert!(matches!(answer, Err(Error::Shredded)), "{answer:?}");
+        }
+        for ((scope, plain), sealed) in &kept {
+            assert_eq!(world.open(scope, sealed).await.unwrap(), *plain);
+        }
+        assert_eq!(world.vault.erasures(&system()).await.unwrap(), std::slice::from_ref(&receipt));
+    }
+
+    // The same unit again: another key of another version, and the old bytes stay shut.
+    let new = world.seal(&acme, "three").await;
+    assert_eq!(version_in(&new), 3);
+    assert_eq!(world.open(&acme, &new).await.unwrap(), "three");
+    for sealed in &old {
+        assert!(matches!(world.open(&acme, sealed).await, Err(Error::Shredded)));
+        // Not even under the new key's number.
+        let mut renumbered = sealed.clone();
+        renumbered[1..5].copy_from_slice(&3_u32.to_be_bytes());
+        assert!(matches!(world.open(&acme, &renumbered).await, Err(Error::Foreign)));
+    }
+    let second = world.vault.shred(&acme).await.unwrap();
+    assert_eq!(second.keys.iter().map(|key| key.version).collect::<Vec<_>>(), [3]);
+    assert_eq!(world.vault.erasures(&system()).await.unwrap(), [receipt, second]);
+}
+
+#[tokio::test]
+async fn shredding_a_unit_that_never_sealed_is_in_the_ledger_too() {
+    let world = World::new().await;
+    let acme = world.acme().await;
+    assert!(world.vault.shred(&acme).await.unwrap().keys.is_empty());
+    assert_eq!(world.vault.erasures(&system()).await.unwrap().len(), 1);
+    assert_eq!(version_in(&world.seal(&acme, "x").await), 1);
+}
+
+/// Even the wrapped key is gone from the files, the write-ahead log included.
+#[tokio::test]
+async fn a_shredded_key_leaves_no_bytes_behind() {
+    let world = World::new().await;
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    for scope in [&acme, &globex] {
+        world.seal(scope, "x").await;
+    }
+    let wrapped_key = |fingerprint: &str| {
+        let marker = format!("\"id\":\"{fingerprint}\",\"key\":\"");
+        bytes_below(&world.keys()).into_iter().find_map(|(_, bytes)| {
+            let at = bytes.windows(marker.len()).position(|window| window == marker.as_bytes())?;
+            let from = at + marker.len();
+            Some(bytes[from..from + 96].to_vec())
+        })
+    };
+    let version = |versions: Vec<bulkhead_vault::KeyVersion>| versions[0].fingerprint.clone();
+    let acmes = version(world.vault.data_key_versions(&acme).await.unwrap());
+    let globexs = version(world.vault.data_key_versions(&globex).await.unwrap());
+    let (gone, stays) = (wrapped_key(&acmes).unwrap(), wrapped_key(&globexs).unwrap());
+    world.vault.shred(&acme).await.unwrap();
+    let files = bytes_below(&world.keys());
+    assert!(files.iter().any(|(_, bytes)| holds(bytes, &stays)));
+    for (path, bytes) in files {
+        assert!(!holds(&bytes, &gone), "{}", path.display());
+    }
+}
