@@ -140,8 +140,10 @@ impl Inner {
         match &self.identity.actor {
             // Support must be able to look into a tenant that is suspended.
             Actor::Operator(_) => Ok(()),
-            _ if !self.standing.has(&self.identity.environment) => Err(Error::Environment),
-            _ => self.standing.check(self.identity.epoch, &self.chain),
+            _ => {
+                let identity = &self.identity;
+                self.standing.check_unit(&identity.environment, identity.epoch, &self.chain)
+            }
         }
     }
 }

@@ -58,7 +58,24 @@ impl Standing {
 
     /// Whether a credential of this epoch and ancestry is still good.
     pub(crate) fn check(&self, epoch: u64, chain: &[RandomId]) -> Result<(), Error> {
+        Self::check_in(&self.state.load(), epoch, chain)
+    }
+
+    /// The same, and that the tenant still has the environment.
+    pub(crate) fn check_unit(
+        &self,
+        environment: &Environment,
+        epoch: u64,
+        chain: &[RandomId],
+    ) -> Result<(), Error> {
         let state = self.state.load();
+        if !state.record.environments.iter().any(|known| known.name == *environment) {
+            return Err(Error::Environment);
+        }
+        Self::check_in(&state, epoch, chain)
+    }
+
+    fn check_in(state: &State, epoch: u64, chain: &[RandomId]) -> Result<(), Error> {
         match state.record.status {
             Status::Active => {}
             Status::Suspended => return Err(Error::Suspended),

@@ -1,0 +1,212 @@
+//! A closed-loop load generator on raw keep-alive HTTP/1.1: every connection asks, waits for the whole answer and
+//! asks again. Nothing between the socket and the clock.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+/// The bytes of a request, and where they go.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) address: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+impl Request {
+    /// Any request with a body in JSON.
+    pub(crate) fn new(address: SocketAddr, line: &str, credential: &str, body: &str) -> Self {
+        let bytes = format!(
+            "{line} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {credential}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Self { address, bytes: bytes.into_bytes() }
+    }
+
+    /// A chat completion with a prompt of this many bytes.
+    pub(crate) fn chat(address: SocketAddr, token: &str, model: &str, prompt: usize) -> Self {
+        let text = "Summarise the open invoices of this customer. "
+            .chars()
+            .cycle()
+            .take(prompt)
+            .collect::<String>();
+        let body = serde_json::json!({
+            "model": model,
+            "messages": [{"role": "user", "content": text}],
+        });
+        Self::new(address, "POST /v1/chat/completions", token, &body.to_string())
+    }
+}
+
+/// An answer, whole.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (own, value) = line.split_once(':')?;
+            own.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// A kept connection.
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("nobody listens on {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024) })
+    }
+
+    async fn more(&mut self) -> Result<()> {
+        let read = self.stream.read_buf(&mut self.buffer).await?;
+        ensure!(read > 0, "the connection was closed in the middle of an answer");
+        Ok(())
+    }
+
+    /// Sends the request and reads the answer to its last byte.
+    async fn ask(&mut self, request: &Request) -> Result<Answer> {
+        self.buffer.clear();
+        self.stream.write_all(&request.bytes).await?;
+        let head = loop {
+            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.more().await?;
+        };
+        let text = String::from_utf8_lossy(&self.buffer[..head]).into_owned();
+        let status = text
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .context("no HTTP status")?;
+        let mut answer = Answer { status, head: text, body: Vec::new() };
+        if let Some(length) = answer.header("content-length") {
+            let end = head + length.parse::<usize>().context("content-length")?;
+            while self.buffer.len() < end {
+                self.more().await?;
+            }
+            answer.body = self.buffer[head..end].to_vec();
+        } else if answer.header("transfer-encoding") == Some("chunked") {
+            while !self.buffer[head..].ends_with(b"0\r\n\r\n") {
+                self.more().await?;
+            }
+            answer.body = self.buffer[head..].to_vec();
+        } else {
+            bail!("an answer without a length");
+        }
+        Ok(answer)
+    }
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+/// One request on a connection of its own.
+pub(crate) async fn once(request: &Request) -> Result<Answer> {
+    Connection::open(request.address).await?.ask(request).await
+}
+
+/// What one run or several gave.
+#[derive(Default)]
+pub(crate) struct Sample {
+    /// Nanoseconds, unordered.
+    latencies: Vec<u64>,
+    /// Requests per second of each run.
+    rates: Vec<f64>,
+}
+
+impl Sample {
+    /// Takes in another run.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.rates.extend(other.rates);
+    }
+
+    /// A quantile of the latencies.
+    pub(crate) fn quantile(&mut self, part: f64) -> Duration {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index of a list that fits into memory"
+        )]
+        let at = ((self.latencies.len().saturating_sub(1)) as f64 * part) as usize;
+        if self.latencies.is_empty() {
+            return Duration::ZERO;
+        }
+        let (_, value, _) = self.latencies.select_nth_unstable(at);
+        Duration::from_nanos(*value)
+    }
+
+    /// The median of the runs' rates.
+    pub(crate) fn rate(&mut self) -> f64 {
+        self.rates.sort_by(f64::total_cmp);
+        self.rates.get(self.rates.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+/// Loads an address for `length` after a warm-up that is not counted. Any answer but 200 ends it.
+pub(crate) async fn run(
+    request: &Request,
+    connections: usize,
+    warm_up: Duration,
+    length: Duration,
+) -> Result<Sample> {
+    let begins = Instant::now() + warm_up;
+    let ends = begins + length;
+    let mut workers = JoinSet::new();
+    for _ in 0..connections {
+        let request = request.clone();
+        workers.spawn(async move {
+            let mut connection = Connection::open(request.address).await?;
+            let mut latencies = Vec::with_capacity(100_000);
+            loop {
+                let asked = Instant::now();
+                if asked >= ends {
+                    return anyhow::Ok(latencies);
+                }
+                let answer = connection.ask(&request).await?;
+                let took = asked.elapsed();
+                ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+                if asked >= begins {
+                    latencies.push(u64::try_from(took.as_nanos())?);
+                }
+            }
+        });
+    }
+    let mut sample = Sample::default();
+    while let Some(done) = workers.join_next().await {
+        sample.latencies.extend(done??);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
+    let requests = sample.latencies.len() as f64;
+    sample.rates.push(requests / length.as_secs_f64());
+    Ok(sample)
+}

@@ -1,0 +1,244 @@
+//! The table and the JSON, both with the bars of the design beside what was measured.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{load::Sample, scope_check::ScopeCheck, start::Start};
+
+pub(crate) const DIRECT: &str = "direct";
+pub(crate) const PROXY: &str = "bare hyper proxy";
+pub(crate) const CACHE_OFF: &str = "bulkhead, cache off";
+pub(crate) const CACHE_HIT: &str = "bulkhead, cache hit";
+
+/// Every control that a model hop has; the benchmark turns none off.
+const CONTROLS: &[&str] = &[
+    "tenant token verified (Ed25519; cached while it lives)",
+    "tenant status, epoch and revocations checked",
+    "identities in headers and body held against the token",
+    "grants, and three Cedar policies",
+    "hops in flight bounded per tenant",
+    "provider credential of the tenant, from the vault",
+    "an event per hop recorded",
+    "time-outs and bounds on body and answer",
+    "cache hit: value opened under the tenant's data key",
+];
+
+/// One kind at one number of connections.
+pub(crate) struct Row {
+    kind: &'static str,
+    connections: usize,
+    p50: Duration,
+    p99: Duration,
+    rate: f64,
+}
+
+impl Row {
+    /// Sums up what was measured.
+    pub(crate) fn new(kind: &'static str, connections: usize, mut sample: Sample) -> Self {
+        Self {
+            kind,
+            connections,
+            p50: sample.quantile(0.50),
+            p99: sample.quantile(0.99),
+            rate: sample.rate(),
+        }
+    }
+}
+
+/// Everything of one run.
+pub(crate) struct Report {
+    prompt: usize,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) idle_rss: u64,
+    pub(crate) loaded_rss: u64,
+    pub(crate) start: Option<Start>,
+    pub(crate) scope_check: Option<ScopeCheck>,
+}
+
+/// A promise of the design, and whether this run kept it.
+struct Bar {
+    what: String,
+    measured: String,
+    bar: &'static str,
+    kept: bool,
+}
+
+impl Report {
+    pub(crate) fn new(prompt: usize) -> Self {
+        Self {
+            prompt,
+            rows: Vec::new(),
+            idle_rss: 0,
+            loaded_rss: 0,
+            start: None,
+            scope_check: None,
+        }
+    }
+
+    fn row(&self, kind: &str, connections: usize) -> Option<&Row> {
+        self.rows.iter().find(|row| row.kind == kind && row.connections == connections)
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        let mut bars = Vec::new();
+        if let (Some(direct), Some(ours)) = (self.row(DIRECT, 1), self.row(CACHE_OFF, 1)) {
+            let added = ours.p50.saturating_sub(direct.p50);
+            bars.push(Bar {
+                what: "added at p50, 1 connection, cache off".to_owned(),
+                measured: micros(added),
+                bar: "≤ 150 µs",
+                kept: added <= Duration::from_micros(150),
+            });
+        }
+        for connections in crate::CONNECTIONS {
+            let (Some(proxy), Some(ours)) =
+                (self.row(PROXY, connections), self.row(CACHE_OFF, connections))
+            else {
+                continue;
+            };
+            let share = ours.rate / proxy.rate;
+            bars.push(Bar {
+                what: format!("throughput of the bare proxy's, {connections} connections"),
+                measured: format!("{:.0} %", share * 100.0),
+                bar: "≥ 50 %",
+                kept: share >= 0.5,
+            });
+        }
+        if let Some(check) = &self.scope_check {
+            bars.push(Bar {
+                what: "scope check, cold".to_owned(),
+                measured: micros(check.cold),
+                bar: "≤ 60 µs",
+                kept: check.cold <= Duration::from_micros(60),
+            });
+            bars.push(Bar {
+                what: "scope check, cached".to_owned(),
+                measured: micros(check.cached),
+                bar: "≤ 1 µs",
+                kept: check.cached <= Duration::from_micros(1),
+            });
+        }
+        if let Some(start) = &self.start {
+            bars.push(Bar {
+                what: format!("start to ready with {} tenants", start.tenants),
+                measured: format!("{} ms", start.ready.as_millis()),
+                bar: "≤ 300 ms",
+                kept: start.ready <= Duration::from_millis(300),
+            });
+            bars.push(Bar {
+                what: "resident when idle".to_owned(),
+                measured: megabytes(start.idle_rss),
+                bar: "≤ 100 MB",
+                kept: start.idle_rss <= 100_000_000,
+            });
+        }
+        bars
+    }
+
+    /// Prints both tables.
+    pub(crate) fn print(&self) {
+        println!("\nmodel hop, {} byte prompt, loopback, {}", self.prompt, machine());
+        println!(
+            "\n{:22} {:>11} {:>12} {:>12} {:>10}",
+            "", "connections", "p50", "p99", "requests/s"
+        );
+        for row in &self.rows {
+            println!(
+                "{:22} {:>11} {:>12} {:>12} {:>10.0}",
+                row.kind,
+                row.connections,
+                micros(row.p50),
+                micros(row.p99),
+                row.rate
+            );
+        }
+        println!(
+            "\nresident: {} after start, {} after the load",
+            megabytes(self.idle_rss),
+            megabytes(self.loaded_rss)
+        );
+        println!("controls on: {}\n", CONTROLS.join("; "));
+        for bar in self.bars() {
+            let mark = if bar.kept { "kept  " } else { "MISSED" };
+            println!("{mark} {:46} {:>10}   {}", bar.what, bar.measured, bar.bar);
+        }
+    }
+
+    /// Writes model.json; a missed bar is in there, and is no failure of the run.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "kind": row.kind,
+                    "connections": row.connections,
+                    "p50_us": as_micros(row.p50),
+                    "p99_us": as_micros(row.p99),
+                    "requests_per_second": row.rate.round(),
+                })
+            })
+            .collect();
+        let bars: Vec<Value> = self
+            .bars()
+            .into_iter()
+            .map(|bar| json!({"what": bar.what, "measured": bar.measured, "bar": bar.bar, "kept": bar.kept}))
+            .collect();
+        let report = json!({
+            "benchmark": "model",
+            "machine": machine(),
+            "prompt_bytes": self.prompt,
+            "controls_on": CONTROLS,
+            "rows": rows,
+            "bars": bars,
+            "resident_bytes": {"after_start": self.idle_rss, "after_load": self.loaded_rss},
+            "start": self.start.as_ref().map(|start| json!({
+                "tenants": start.tenants,
+                "ready_ms": start.ready.as_millis(),
+                "idle_resident_bytes": start.idle_rss,
+            })),
+            "scope_check": self.scope_check.as_ref().map(|check| json!({
+                "cold_us": as_micros(check.cold),
+                "cached_us": as_micros(check.cached),
+            })),
+        });
+        let path = folder.join("model.json");
+        fs::write(&path, format!("{report:#}\n"))?;
+        println!("\nwritten: bench/results/model.json");
+        Ok(())
+    }
+}
+
+/// Cores, processor and kernel.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let processor = fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, {processor}, {} {}", std::env::consts::OS, kernel.trim())
+}
+
+fn as_micros(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e7).round() / 10.0
+}
+
+fn micros(time: Duration) -> String {
+    if time < Duration::from_micros(10) {
+        format!("{:.2} µs", time.as_secs_f64() * 1e6)
+    } else if time < Duration::from_millis(10) {
+        format!("{:.0} µs", time.as_secs_f64() * 1e6)
+    } else {
+        format!("{:.1} ms", time.as_secs_f64() * 1e3)
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", Duration::from_micros(bytes).as_secs_f64())
+}
