@@ -316,7 +316,12 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_096))]
+        // A planted bug must fail here and leave no file behind.
+        #![proptest_config(ProptestConfig {
+            cases: 4_096,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn injective(a in all(), b in all()) {
             prop_assert_eq!(a == b, a.key() == b.key());

@@ -1,0 +1,361 @@
+//! One request to a provider and its answer.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use ids::planted;
+use scope::{Scope, Write};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_rustls::TlsConnector;
+use vault::Credential;
+
+use crate::{
+    Fault, Phase, Provider, Timeouts,
+    answer::{EVENTS, JSON},
+    pool::{Line, Owner, Pool, Pools, Wire},
+    target::Target,
+};
+
+/// What hyper may buffer of a head (of 100 fields at most), and reads at once, in bytes.
+const BUFFER: usize = 128 * 1024;
+
+/// A provider, ready to be asked.
+pub(crate) struct Upstream {
+    target: Target,
+    tls: TlsConnector,
+    timeouts: Timeouts,
+    max_response_bytes: u64,
+    pools: Pools,
+}
+
+impl Upstream {
+    pub(crate) fn new(provider: &Provider, target: Target, tls: TlsConnector) -> Self {
+        Self {
+            target,
+            tls,
+            timeouts: provider.timeouts,
+            max_response_bytes: provider.max_response_bytes,
+            pools: Pools::new(),
+        }
+    }
+
+    /// Closes connections that were idle for too long.
+    pub(crate) fn tidy(&self) {
+        self.pools.tidy();
+    }
+
+    /// Sends a chat completion and waits for the head of its answer.
+    pub(crate) async fn chat(
+        self: &Arc<Self>,
+        scope: &Scope<Write>,
+        credential: &Credential,
+        body: Bytes,
+        stream: bool,
+    ) -> Result<Box<Exchange>, Fault> {
+        let mut owner = Owner { partition: *scope.partition_bytes(), version: credential.version };
+        if planted::is("pool-across-tenants") {
+            owner = Owner { partition: [0; 32], version: 0 };
+        }
+        let pool = self.pools.of(owner, &credential.secret, &self.target.authority);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.chat.clone();
+        *request.headers_mut() = pool.headers.clone();
+        let accept = HeaderValue::from_static(if stream { EVENTS } else { JSON });
+        request.headers_mut().insert(header::ACCEPT, accept);
+
+        let mut watch = Watch::start(&self.timeouts);
+        let mut unsent = request;
+        // A connection that closes while it is idle may do so when it is taken. What was not
+        // sent on it is sent on a new one; what was sent is not sent again.
+        while let Some(mut line) = pool.take().await {
+            match send(&mut line, unsent, &mut watch).await {
+                Ok(response) => return self.exchange(response, line, pool, watch),
+                Err(unanswered) => match *unanswered {
+                    (_, Some(request)) => unsent = request,
+                    (fault, None) => return Err(fault),
+                },
+            }
+        }
+        let mut line = self.connect().await?;
+        watch.restart(&self.timeouts);
+        match send(&mut line, unsent, &mut watch).await {
+            Ok(response) => self.exchange(response, line, pool, watch),
+            Err(unanswered) => Err(unanswered.0),
+        }
+    }
+
+    fn exchange(
+        self: &Arc<Self>,
+        response: http::Response<Incoming>,
+        line: Box<Line>,
+        pool: Arc<Pool>,
+        mut watch: Watch,
+    ) -> Result<Box<Exchange>, Fault> {
+        let (head, body) = response.into_parts();
+        watch.phase = Phase::Idle;
+        if head.status.is_redirection() {
+            return Err(Fault::Redirect(head.status));
+        }
+        let encoding = head.headers.get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| encoding != "identity") {
+            return Err(Fault::Malformed("it is compressed, which was not asked for"));
+        }
+        let most = self.max_response_bytes;
+        let announced = body.size_hint().lower();
+        if announced > most {
+            return Err(Fault::TooLarge(most));
+        }
+        Ok(Box::new(Exchange {
+            status: head.status,
+            headers: head.headers,
+            body,
+            line: Some(line),
+            pool,
+            upstream: Arc::clone(self),
+            watch,
+            received: 0,
+            most,
+        }))
+    }
+
+    async fn connect(&self) -> Result<Box<Line>, Fault> {
+        let connecting = async {
+            let address = (self.target.host.as_str(), self.target.port);
+            let socket = TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            let wire: Box<dyn Wire> = match &self.target.tls {
+                None => Box::new(socket),
+                Some(name) => Box::new(self.tls.connect(name.clone(), socket).await?),
+            };
+            Ok::<_, std::io::Error>(wire)
+        };
+        let patience = Duration::from_millis(self.timeouts.connect_ms);
+        let wire = match timeout(patience, connecting).await {
+            Ok(Ok(wire)) => wire,
+            Ok(Err(error)) => {
+                tracing::debug!(host = self.target.host, %error, "no connection to the provider");
+                return Err(Fault::Unreachable);
+            }
+            Err(_) => return Err(Fault::Timeout(Phase::Connect)),
+        };
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(wire))
+            .await
+            .map_err(|error| broke(&error))?;
+        Ok(Box::new(Line::new(sender, connection)))
+    }
+}
+
+type Asked = Request<Full<Bytes>>;
+
+/// Why there is no answer, and the request if nothing of it was sent.
+type Unanswered = (Fault, Option<Asked>);
+
+/// Sends, and waits for the head. Gives the request back if nothing of it was sent.
+async fn send(
+    line: &mut Line,
+    request: Asked,
+    watch: &mut Watch,
+) -> Result<http::Response<Incoming>, Box<Unanswered>> {
+    let mut response = pin!(line.sender.try_send_request(request));
+    poll_fn(|cx| {
+        line.drive(cx);
+        match response.as_mut().poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(mut error)) => {
+                let unsent = error.take_message();
+                Poll::Ready(Err(Box::new((broke(error.error()), unsent))))
+            }
+            Poll::Pending => watch.poll(cx).map(|fault| Err(Box::new((fault, None)))),
+        }
+    })
+    .await
+}
+
+fn broke(error: &hyper::Error) -> Fault {
+    tracing::debug!(error = error as &dyn std::error::Error, "the provider broke off");
+    if error.is_parse() || error.is_parse_too_large() {
+        Fault::Malformed("it is not HTTP")
+    } else {
+        Fault::Unreachable
+    }
+}
+
+/// An answer that is under way. Dropped before its end, it closes the connection.
+pub(crate) struct Exchange {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    line: Option<Box<Line>>,
+    pool: Arc<Pool>,
+    upstream: Arc<Upstream>,
+    watch: Watch,
+    received: u64,
+    most: u64,
+}
+
+impl Exchange {
+    /// Whether the body is of this type, whatever its parameters.
+    pub(crate) fn is(&self, content_type: &str) -> bool {
+        let value = self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let essence = value.and_then(|v| v.split(';').next()).unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(content_type)
+    }
+
+    /// Accepts no more than this, for an error's body.
+    pub(crate) fn at_most(&mut self, bytes: u64) {
+        self.most = self.most.min(bytes);
+    }
+
+    /// All that mattered is here: what is left is waited for briefly, so that the connection
+    /// can be used again.
+    pub(crate) fn finish_soon(&mut self) {
+        self.watch.idle = self.watch.idle.min(Duration::from_secs(1));
+    }
+
+    /// The next piece; nothing when the answer has ended in order.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Fault>> {
+        // Asking the body tells the connection to read, driving it reads: twice, so that what
+        // is there already is found without waking up again.
+        for _ in 0..2 {
+            if let Poll::Ready(piece) = self.poll_body(cx) {
+                return Poll::Ready(piece);
+            }
+            if let Some(line) = &mut self.line {
+                line.drive(cx);
+            }
+        }
+        match self.poll_body(cx) {
+            Poll::Ready(piece) => Poll::Ready(piece),
+            Poll::Pending => self.watch.poll(cx).map(Err),
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {
+                    if let Some(line) = self.line.take() {
+                        self.pool.give_back(&self.upstream.pools, line, cx);
+                    }
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.line = None;
+                    return Poll::Ready(Err(broke(&error)));
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers say nothing that we hand on.
+                    let Ok(piece) = frame.into_data() else { continue };
+                    self.received += piece.len() as u64;
+                    if self.received > self.most {
+                        self.line = None;
+                        return Poll::Ready(Err(Fault::TooLarge(self.most)));
+                    }
+                    if let Err(fault) = self.watch.progress() {
+                        self.line = None;
+                        return Poll::Ready(Err(fault));
+                    }
+                    return Poll::Ready(Ok(Some(piece)));
+                }
+            }
+        }
+    }
+
+    /// All of it.
+    pub(crate) async fn collect(mut self) -> Result<Bytes, Fault> {
+        let Some(first) = poll_fn(|cx| self.poll_piece(cx)).await? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = poll_fn(|cx| self.poll_piece(cx)).await? else { return Ok(first) };
+        let mut all = BytesMut::with_capacity(first.len() + second.len() + BUFFER);
+        all.extend_from_slice(&first);
+        all.extend_from_slice(&second);
+        while let Some(piece) = poll_fn(|cx| self.poll_piece(cx)).await? {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// Watches over the time that a provider takes. Time in which nobody asks it for more does
+/// not count as idle; it counts for the whole.
+struct Watch {
+    timer: Pin<Box<Sleep>>,
+    phase: Phase,
+    first_byte: Duration,
+    idle: Duration,
+    /// Since when the provider is waited for, if it is.
+    waiting: Option<Instant>,
+    over: Instant,
+}
+
+impl Watch {
+    fn start(timeouts: &Timeouts) -> Self {
+        let now = Instant::now();
+        let first_byte = Duration::from_millis(timeouts.first_byte_ms);
+        let over = now + Duration::from_millis(timeouts.total_ms);
+        Self {
+            timer: Box::pin(sleep_until(over.min(now + first_byte))),
+            phase: Phase::FirstByte,
+            first_byte,
+            idle: Duration::from_millis(timeouts.idle_ms),
+            waiting: Some(now),
+            over,
+        }
+    }
+
+    /// A new connection was made: the wait for the first byte begins now.
+    fn restart(&mut self, timeouts: &Timeouts) {
+        let now = Instant::now();
+        self.waiting = Some(now);
+        self.over = now + Duration::from_millis(timeouts.total_ms);
+    }
+
+    /// Something came.
+    fn progress(&mut self) -> Result<(), Fault> {
+        self.waiting = None;
+        if Instant::now() >= self.over { Err(Fault::Timeout(Phase::Total)) } else { Ok(()) }
+    }
+
+    /// Ready when the provider took too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+        let patience = if self.phase == Phase::FirstByte { self.first_byte } else { self.idle };
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let due = self.over.min(since + patience);
+        // An earlier alarm only finds that it is not yet time; a later one would be too late.
+        if self.timer.deadline() > due {
+            self.timer.as_mut().reset(due);
+        }
+        loop {
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= due {
+                let phase = if due == self.over { Phase::Total } else { self.phase };
+                return Poll::Ready(Fault::Timeout(phase));
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+}

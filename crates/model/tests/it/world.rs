@@ -1,0 +1,187 @@
+//! What every test here stands on: real doors, vault, store, cache and gate.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bulkhead_model::{
+    Answer, Body, CacheRoute, CallerCache, ChatRequest, Error, Kind, ModelHop, Provider, Route,
+    Settings, Timeouts,
+};
+use bytes::{Bytes, BytesMut};
+use cache::{Cache, LogAlarm};
+use futures_util::StreamExt;
+use gate::{Action, Gate, Hop, Policies};
+use ids::{ManualClock, Millis, OsEntropy, RequestId};
+use records::{Filter, Recorded, Recorder};
+use scope::{Scope, Write};
+use store::{Options, Store};
+use testkit::Kit;
+use vault::{Credentials, FileRoot, SecretText, Vault};
+use zeroize::Zeroizing;
+
+/// A timeout that no test waits for.
+pub(crate) const LONG: u64 = 600_000;
+
+pub(crate) struct World {
+    pub(crate) kit: Kit,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) cache: Cache,
+    pub(crate) credentials: Credentials,
+    pub(crate) gate: Gate,
+    pub(crate) recorder: Recorder,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    /// With a credential for provider `p` of tenants `acme` and `globex` in each environment:
+    /// `sk-acme-live-…`.
+    pub(crate) async fn new() -> Self {
+        Self::under(Policies::built_in()).await
+    }
+
+    pub(crate) async fn under(policies: Policies) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Millis::from_secs(1_795_000_000)));
+        let root = FileRoot::create(directory.path().join("root.key"), &OsEntropy).unwrap();
+        let keys = directory.path().join("keys");
+        let vault = Vault::create(&keys, root, clock.clone(), Arc::new(OsEntropy)).await.unwrap();
+        let store =
+            Store::open(&Options::new(directory.path().join("data")), clock.clone()).unwrap();
+        let kit = Kit::new(clock.clone()).await;
+        let secret = Zeroizing::new([3; 32]);
+        let settings = cache::Settings::default();
+        let alarm = Arc::new(LogAlarm);
+        let cache = Cache::open(settings, &store, &vault, secret, clock.clone(), alarm).unwrap();
+        let options = records::Options { linger_ms: 0, ..records::Options::default() };
+        let recorder = Recorder::open(options, &store, &vault, clock.clone(), &OsEntropy).unwrap();
+        let audit = kit.audit.clone();
+        let gate = Gate::new(policies, Vec::new(), recorder.clone(), audit, clock.clone());
+        let credentials = vault.credentials(&store);
+        let world = Self { kit, clock, cache, credentials, gate, recorder, _directory: directory };
+        for tenant in ["acme", "globex"] {
+            for environment in ["live", "staging"] {
+                let scope = world.kit.scope(tenant, environment).await;
+                world.set_secret(&scope, &secret_of(tenant, environment)).await;
+            }
+        }
+        world
+    }
+
+    pub(crate) async fn set_secret(&self, scope: &Scope<Write>, secret: &str) {
+        let secret = SecretText::parse(secret.to_owned()).unwrap();
+        let provider = "p".parse().unwrap();
+        self.credentials.of(scope).set(&provider, None, secret, false).await.unwrap();
+    }
+
+    pub(crate) async fn acme(&self) -> Scope<Write> {
+        self.kit.scope("acme", "live").await
+    }
+
+    pub(crate) async fn globex(&self) -> Scope<Write> {
+        self.kit.scope("globex", "live").await
+    }
+
+    pub(crate) fn hop(&self, settings: Settings) -> ModelHop {
+        ModelHop::open(settings, self.credentials.clone(), self.cache.clone()).unwrap()
+    }
+
+    /// Through the gate, as the server does it.
+    pub(crate) async fn chat(
+        &self,
+        model: &ModelHop,
+        scope: &Scope<Write>,
+        body: &str,
+        caller: CallerCache,
+    ) -> Result<Answer, Error> {
+        let ask = ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes()), model.limits())?;
+        let request = RequestId::draw(&OsEntropy);
+        let hop = Hop::model(Action::Chat, ask.model(), request)
+            .bytes_in(ask.bytes())
+            .stream(ask.stream());
+        self.gate.pass(scope, hop, |pass| model.chat(scope, pass, ask, caller)).await
+    }
+
+    /// The same without wishes about the cache.
+    pub(crate) async fn ask(
+        &self,
+        model: &ModelHop,
+        scope: &Scope<Write>,
+        body: &str,
+    ) -> Result<Answer, Error> {
+        self.chat(model, scope, body, CallerCache::default()).await
+    }
+
+    pub(crate) async fn events(&self, scope: &Scope<Write>) -> Vec<Recorded> {
+        self.recorder.flush().await;
+        self.recorder.list(scope, &Filter::default()).await.unwrap()
+    }
+}
+
+pub(crate) fn secret_of(tenant: &str, environment: &str) -> String {
+    format!("sk-{tenant}-{environment}-0123456789")
+}
+
+/// One provider `p` at this address, with routes `plain` (no cache), `kept` (an hour) and
+/// `alias` (the provider calls it `real-name`).
+pub(crate) fn settings(address: SocketAddr) -> Settings {
+    let route = |name: &str| Route {
+        name: name.parse().unwrap(),
+        provider: "p".parse().unwrap(),
+        upstream_model: None,
+        cache: None,
+    };
+    let cache = CacheRoute { ttl_seconds: 3_600, max_value_bytes: 1 << 20, wait_ms: LONG };
+    Settings {
+        providers: vec![Provider {
+            id: "p".parse().unwrap(),
+            kind: Kind::OpenaiCompatible,
+            base_url: format!("http://{address}/v1"),
+            timeouts: Timeouts {
+                connect_ms: LONG,
+                first_byte_ms: LONG,
+                idle_ms: LONG,
+                total_ms: LONG,
+            },
+            max_response_bytes: 1 << 20,
+            allow_plain_http: false,
+            ca_file: None,
+        }],
+        routes: vec![
+            route("plain"),
+            Route { cache: Some(cache), ..route("kept") },
+            Route { upstream_model: Some("real-name".into()), ..route("alias") },
+        ],
+        ..Settings::default()
+    }
+}
+
+/// The body of a request to `model`.
+pub(crate) fn prompt(model: &str, text: &str) -> String {
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]}}"#)
+}
+
+/// The same as a stream.
+pub(crate) fn stream_prompt(model: &str, text: &str) -> String {
+    prompt(model, text).replacen('{', r#"{"stream":true,"#, 1)
+}
+
+pub(crate) fn max_age(seconds: u64) -> CallerCache {
+    CallerCache { max_age: Some(Duration::from_secs(seconds)), ..CallerCache::default() }
+}
+
+/// All bytes of an answer.
+pub(crate) async fn bytes(answer: Answer) -> Bytes {
+    match answer.body {
+        Body::Full(bytes) => bytes,
+        Body::Stream(mut stream) => {
+            let mut all = BytesMut::new();
+            while let Some(piece) = stream.next().await {
+                all.extend_from_slice(&piece.unwrap());
+            }
+            all.freeze()
+        }
+    }
+}
+
+pub(crate) async fn text(answer: Answer) -> String {
+    String::from_utf8(bytes(answer).await.to_vec()).unwrap()
+}
