@@ -1,0 +1,42 @@
+//! The `bulkhead` command: the one binary of Bulkhead.
+//!
+//! It turns `bulkhead.toml` into settings and serves them (`serve`), makes a deployment
+//! (`init`), shows what it does (`demo`), and is an operator's hand: nearly every other command
+//! speaks to the admin API of a running deployment and knows nothing else of it.
+
+mod admin;
+mod cli;
+mod config;
+mod demo;
+mod doctor;
+mod fault;
+mod init;
+mod print;
+mod restore;
+mod secret;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // Exits with 2 and says why if the command line is wrong.
+    let cli = cli::Cli::parse();
+    // The one cryptography provider, for every client and server of this process. It is not
+    // installed twice, so there is nothing to do about a failure.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(cli.run()),
+        Err(error) => Err(anyhow::Error::new(error).context("starting the runtime")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if fault::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::note(fault::describe(&error));
+            ExitCode::from(fault::status(&error))
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The built binary, from outside: processes, files, HTTP.
+
+#[cfg(test)]
+mod it {
+    mod audit;
+    mod demo;
+    mod deployment;
+    mod kill;
+    mod life;
+    mod mistakes;
+}
