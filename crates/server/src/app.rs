@@ -1,0 +1,129 @@
+//! What handlers work with.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use cache::Cache;
+use directory::Registry;
+use gate::Gate;
+use http::HeaderValue;
+use ids::{Clock, Entropy, Millis};
+use model::ModelHop;
+use records::{Audit, Recorder};
+use scope::{Doors, SigningKey, SystemScope, TokenKeys};
+use store::Store;
+use vault::{Credentials, Seed, Vault};
+
+use crate::{
+    Error, Settings,
+    extract::Extract,
+    metrics::Metrics,
+    routes::{Need, ROUTES},
+};
+
+/// What the vault keeps the seeds of our tokens' keys under.
+pub(crate) const TOKEN_KEYS: &str = "tenant tokens";
+
+/// Everything that one deployment consists of.
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) started: Millis,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) credentials: Credentials,
+    pub(crate) registry: Registry,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) keys: Arc<TokenKeys>,
+    pub(crate) audit: Audit,
+    pub(crate) recorder: Recorder,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) cache: Cache,
+    pub(crate) model: ModelHop,
+    pub(crate) metrics: Metrics,
+    pub(crate) extract: Extract,
+    pub(crate) system: SystemScope,
+    pub(crate) ready: AtomicBool,
+    pub(crate) public: OnceLock<Public>,
+    /// What the restore did that was finished while opening.
+    pub(crate) restored: parking_lot::Mutex<Option<crate::Restored>>,
+}
+
+/// How the data plane is known outside; decided once it has an address.
+pub(crate) struct Public {
+    resource: String,
+    challenge: HeaderValue,
+}
+
+impl Public {
+    /// A resource's metadata and the challenge that points to it (RFC 9728, section 5.1).
+    pub(crate) fn new(resource: String) -> Result<Self, Error> {
+        let at = resource.trim_end_matches('/');
+        let challenge =
+            format!("Bearer resource_metadata=\"{at}/.well-known/oauth-protected-resource\"");
+        let challenge = HeaderValue::from_str(&challenge)
+            .map_err(|_| Error::settings("identity.resource", "a URL"))?;
+        Ok(Self { resource, challenge })
+    }
+}
+
+impl App {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// The URL of the data plane.
+    pub(crate) fn resource(&self) -> &str {
+        self.public.get().map_or("", |public| public.resource.as_str())
+    }
+
+    /// What `WWW-Authenticate` says on the data plane.
+    pub(crate) fn challenge(&self) -> Option<&HeaderValue> {
+        self.public.get().map(|public| &public.challenge)
+    }
+
+    /// Every grant that a route needs.
+    pub(crate) fn grants(&self) -> Vec<&'static str> {
+        let mut grants: Vec<_> = ROUTES
+            .iter()
+            .filter_map(|route| match route.need() {
+                Need::Tenant(grant) => Some(grant),
+                _ => None,
+            })
+            .collect();
+        grants.sort_unstable();
+        grants.dedup();
+        grants
+    }
+
+    /// Signs tokens with a new key from now on.
+    pub(crate) async fn rotate_signing(&self) -> Result<(), Error> {
+        let seeds = self.vault.rotate_signing(&self.system, TOKEN_KEYS).await?;
+        self.keys.replace(signing_keys(&seeds));
+        Ok(())
+    }
+
+    /// Lets go of the keys under which no living token can be signed any more.
+    pub(crate) async fn retire_signing(&self) -> Result<(), Error> {
+        let mut seeds = self.vault.signing_seeds(&self.system, TOKEN_KEYS).await?;
+        let now = self.clock.now();
+        // Twice the longest life of a token since another key took over.
+        let done = seeds
+            .windows(2)
+            .find(|pair| now.since(pair[0].created) > scope::MAX_TOKEN_LIFE * 2)
+            .map(|pair| pair[1].id);
+        if let Some(id) = done {
+            seeds = self.vault.retire_signing(&self.system, TOKEN_KEYS, id).await?;
+            self.keys.replace(signing_keys(&seeds));
+        }
+        Ok(())
+    }
+}
+
+/// The first signs, all verify.
+pub(crate) fn signing_keys(seeds: &[Seed]) -> Vec<SigningKey> {
+    seeds.iter().map(|seed| SigningKey::from_seed(seed.expose())).collect()
+}

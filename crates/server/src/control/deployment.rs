@@ -1,0 +1,231 @@
+//! The deployment itself: status, figures, backup, policies, keys.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, header};
+use scope::Operator;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::File;
+
+use super::{Why, announce, cause, time};
+use crate::{
+    App,
+    ask::{Ask, ok},
+    fault::Fault,
+    metrics::Text,
+    openapi,
+};
+
+/// The files of the store, with the names that figures have for them.
+const FILES: [(File, &str); 5] = [
+    (File::Core, "core"),
+    (File::Queue, "queue"),
+    (File::Records, "records"),
+    (File::Memory, "memory"),
+    (File::Cache, "cache"),
+];
+
+/// A backup.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Backup {
+    /// An absolute path on the server, of a directory that is empty or not there.
+    path: PathBuf,
+    reason: Option<String>,
+}
+
+/// How the root key is rotated.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateRoot {
+    /// Draw a new root key into the key file first. Default false: the operator has put one in
+    /// front.
+    #[serde(default)]
+    renew: bool,
+    /// Drop the older root keys from the key file afterwards. Default false.
+    #[serde(default)]
+    retire: bool,
+    reason: Option<String>,
+}
+
+pub(crate) async fn openapi(_: Arc<App>, _: Operator, _: Ask) -> Result<Response, Fault> {
+    ok(&openapi::document())
+}
+
+pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Response, Fault> {
+    let policy = app.gate.policies().describe();
+    let files: serde_json::Map<String, Value> = FILES
+        .iter()
+        .map(|(file, name)| {
+            let figures = app.store.figures(*file);
+            let waiting = json!({"commits": figures.commits, "waiting": figures.waiting});
+            ((*name).to_owned(), waiting)
+        })
+        .collect();
+    let (cached, records) = (app.cache.counts(), app.recorder.counts());
+    ok(&json!({
+        "name": app.settings.name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "started": time(app.started),
+        "ready": app.is_ready(),
+        "tenants": app.registry.count().await?,
+        "issuers": app.doors.issuers(),
+        "audience": app.doors.audience(),
+        "policy": {"version": policy.version.to_string(), "policies": policy.policies},
+        "models": app.settings.model.routes.len(),
+        "providers": app.settings.model.providers.len(),
+        "cache": {
+            "hits": cached.hits,
+            "misses": cached.misses,
+            "memory_bytes": cached.memory_bytes,
+        },
+        "events": {
+            "written": records.written,
+            "dropped": records.dropped,
+            "failed": records.failed,
+        },
+        "foreign": {
+            "cache": cached.foreign,
+            "vault": app.vault.foreign(),
+            "store": app.store.foreign_rows(),
+        },
+        "files": files,
+    }))
+}
+
+pub(crate) async fn metrics(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
+    let mut out = Text::default();
+    app.metrics.write(&mut out);
+    let (cached, records) = (app.cache.counts(), app.recorder.counts());
+    out.family("bulkhead_cache_reads_total", "counter", "Reads of the cache, by result.");
+    out.sample("bulkhead_cache_reads_total", &[("result", "hit")], cached.hits);
+    out.sample("bulkhead_cache_reads_total", &[("result", "miss")], cached.misses);
+    out.family("bulkhead_cache_kept_total", "counter", "Values that the cache kept.");
+    out.sample("bulkhead_cache_kept_total", &[], cached.kept);
+    out.family("bulkhead_cache_memory_bytes", "gauge", "Bytes in the memory tier.");
+    out.sample("bulkhead_cache_memory_bytes", &[], cached.memory_bytes);
+    out.family(
+        "bulkhead_foreign_total",
+        "counter",
+        "Bytes or rows of another owner that turned up and were withheld: a security event each.",
+    );
+    for (at, count) in [
+        ("cache", cached.foreign),
+        ("vault", app.vault.foreign()),
+        ("store", app.store.foreign_rows()),
+    ] {
+        out.sample("bulkhead_foreign_total", &[("where", at)], count);
+    }
+    out.family("bulkhead_events_total", "counter", "Events of hops, by what became of them.");
+    for (end, count) in
+        [("written", records.written), ("dropped", records.dropped), ("failed", records.failed)]
+    {
+        out.sample("bulkhead_events_total", &[("end", end)], count);
+    }
+    write_store(&app, &mut out);
+    out.family("bulkhead_ready", "gauge", "Whether requests are taken.");
+    out.sample("bulkhead_ready", &[], u64::from(app.is_ready()));
+    let mut response = Response::new(Body::from(out.finish()));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn write_store(app: &App, out: &mut Text) {
+    let files = FILES.map(|(file, name)| (name, app.store.figures(file)));
+    out.family("bulkhead_store_waiting", "gauge", "Writes that wait, by file.");
+    for (name, figures) in &files {
+        out.sample("bulkhead_store_waiting", &[("file", name)], figures.waiting);
+    }
+    for (family, help, of) in [
+        (
+            "bulkhead_store_commits_total",
+            "Transactions committed.",
+            (|figures| figures.commits) as fn(&store::Figures) -> u64,
+        ),
+        ("bulkhead_store_writes_total", "Writes in them.", |figures| figures.writes),
+        ("bulkhead_store_refused_total", "Writes refused because too many waited.", |figures| {
+            figures.refused
+        }),
+    ] {
+        out.family(family, "counter", help);
+        for (name, figures) in &files {
+            out.sample(family, &[("file", name)], of(figures));
+        }
+    }
+}
+
+pub(crate) async fn backup(
+    app: Arc<App>,
+    operator: Operator,
+    mut ask: Ask,
+) -> Result<Response, Fault> {
+    let Backup { path, reason } = ask.json(&app).await?;
+    if !path.is_absolute() {
+        return Err(Fault::malformed("`path` has to be absolute"));
+    }
+    announce(&operator, "backup", path.display(), &cause(&ask, reason)).await?;
+    let manifest = app.store.backup(&app.system, &path, |_, _| {}).await?;
+    ok(&json!({"path": path, "manifest": manifest}))
+}
+
+pub(crate) async fn policy(app: Arc<App>, _: Operator, _: Ask) -> Result<Response, Fault> {
+    ok(&described(&app))
+}
+
+pub(crate) async fn reload_policy(
+    app: Arc<App>,
+    operator: Operator,
+    mut ask: Ask,
+) -> Result<Response, Fault> {
+    let Why { reason } = ask.json(&app).await?;
+    announce(&operator, "policy.reload", "policy", &cause(&ask, reason)).await?;
+    let gate = Arc::clone(&app.gate);
+    // Reading a file and validating it is work that blocks.
+    let reloaded = tokio::task::spawn_blocking(move || gate.policies().reload()).await;
+    reloaded.map_err(|error| Fault::internal(&error))??;
+    ok(&described(&app))
+}
+
+fn described(app: &App) -> Value {
+    let policy = app.gate.policies().describe();
+    json!({
+        "path": policy.path,
+        "version": policy.version.to_string(),
+        "policies": policy.policies,
+        "remembered": policy.remembered,
+        "text": policy.text,
+        "schema": gate::SCHEMA,
+    })
+}
+
+pub(crate) async fn rotate_root(
+    app: Arc<App>,
+    operator: Operator,
+    mut ask: Ask,
+) -> Result<Response, Fault> {
+    let RotateRoot { renew, retire, reason } = ask.json(&app).await?;
+    announce(&operator, "root_key.rotate", "root key", &cause(&ask, reason)).await?;
+    let rotation = if renew {
+        app.vault.renew_root(&app.system, |_| {}).await?
+    } else {
+        app.vault.rotate_root(&app.system, |_| {}).await?
+    };
+    if retire {
+        app.vault.retire_roots(&app.system).await?;
+    }
+    ok(&rotation)
+}
+
+pub(crate) async fn rotate_signing(
+    app: Arc<App>,
+    operator: Operator,
+    mut ask: Ask,
+) -> Result<Response, Fault> {
+    let Why { reason } = ask.json(&app).await?;
+    announce(&operator, "signing_key.rotate", "signing keys", &cause(&ask, reason)).await?;
+    app.rotate_signing().await?;
+    ok(&app.doors.jwks())
+}

@@ -1,0 +1,299 @@
+//! Putting the floors together: the one place where every crate meets every other.
+
+use std::{
+    sync::{Arc, OnceLock, atomic::AtomicBool},
+    time::Duration,
+};
+
+use cache::{Cache, LogAlarm};
+use directory::{NewOperator, Registry};
+use gate::{Gate, InFlight, Policies};
+use ids::{Clock, Entropy, OperatorName, OsEntropy, SystemClock, TenantId};
+use model::ModelHop;
+use records::{Audit, Recorder};
+use scope::{Digester, Doors, Kind, Maintenance, Right, Secret, SystemScope, TokenKeys};
+use store::Store;
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use vault::{EnvRoot, FileRoot, KeyProvider, Vault};
+
+use crate::{
+    App, Error, RootKey, Settings,
+    app::{TOKEN_KEYS, signing_keys},
+    extract::Extract,
+    jwks,
+    metrics::Metrics,
+    restore,
+};
+
+/// How often expired rows, idle connections and old keys are let go.
+const UPKEEP: Duration = Duration::from_secs(60);
+/// How long tasks of tenants have to end at shutdown.
+const TASKS: Duration = Duration::from_secs(10);
+/// How often the doors are told of a change before it is given up.
+const TELLINGS: u32 = 5;
+
+/// An open deployment: its files, keys and registries, and everything that works on them.
+/// Serves nothing by itself.
+pub struct Deployment {
+    pub(crate) app: Arc<App>,
+    upkeep: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deployment").field("name", &self.app.settings.name).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "opening and tending a deployment is for no tenant")]
+pub(crate) fn system(purpose: Maintenance) -> SystemScope {
+    SystemScope::claim(purpose)
+}
+
+pub(crate) fn root(settings: &Settings) -> Arc<dyn KeyProvider> {
+    match &settings.storage.root_key {
+        RootKey::File(path) => Arc::new(FileRoot::new(path)),
+        RootKey::Environment(name) => Arc::new(EnvRoot::new(name)),
+    }
+}
+
+async fn open_store(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Store, Error> {
+    let (options, clock) = (settings.storage.data.clone(), Arc::clone(clock));
+    // Opening checks files, which blocks.
+    let opened = tokio::task::spawn_blocking(move || Store::open(&options, clock)).await;
+    Ok(opened.map_err(|_| store::Error::Panicked)??)
+}
+
+fn digester(vault: &Vault, system: &SystemScope) -> Digester {
+    Digester::new(vault.subkey(system, "credential digests"))
+}
+
+impl Deployment {
+    /// Makes a new deployment where `settings` say: a root key if there is none in the key
+    /// file, a keystore, data files, and a first operator with every right, whose secret this
+    /// returns.
+    ///
+    /// # Errors
+    /// There is a keystore already; what files and keys answer.
+    pub async fn create(settings: &Settings, operator: &OperatorName) -> Result<Secret, Error> {
+        Self::create_with(settings, operator, Arc::new(SystemClock), Arc::new(OsEntropy)).await
+    }
+
+    /// [`Deployment::create`] with another clock and source of randomness.
+    ///
+    /// # Errors
+    /// As [`Deployment::create`].
+    pub async fn create_with(
+        settings: &Settings,
+        operator: &OperatorName,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Secret, Error> {
+        settings.check()?;
+        let keys = &settings.storage.keys;
+        std::fs::create_dir_all(keys).map_err(|why| Error::File { path: keys.clone(), why })?;
+        if let RootKey::File(path) = &settings.storage.root_key
+            && !path.exists()
+        {
+            FileRoot::create(path, &*entropy)?;
+        }
+        let vault =
+            Vault::create(keys, root(settings), Arc::clone(&clock), Arc::clone(&entropy)).await?;
+        let store = open_store(settings, &clock).await?;
+        let secret = Secret::draw(Kind::Operator, &*entropy);
+        let new = NewOperator {
+            digest: digester(&vault, &system(Maintenance::Start)).digest(secret.expose()),
+            name: operator.clone(),
+            rights: vec![Right::Read, Right::Write, Right::Enter],
+            expires: None,
+        };
+        Registry::new(store.clone()).create_operator(new).await?;
+        store.close().await?;
+        vault.close().await?;
+        Ok(secret)
+    }
+
+    /// Opens a deployment.
+    ///
+    /// # Errors
+    /// Settings that cannot work; what files and keys answer.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        Self::open_with(settings, Arc::new(SystemClock), Arc::new(OsEntropy)).await
+    }
+
+    /// [`Deployment::open`] with another clock and source of randomness.
+    ///
+    /// # Errors
+    /// As [`Deployment::open`].
+    pub async fn open_with(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, Error> {
+        settings.check()?;
+        let app = Arc::new(compose(settings, clock, entropy).await?);
+        restore::finish(&app).await?;
+        let stop = CancellationToken::new();
+        let (tended, stopping) = (Arc::clone(&app), stop.clone());
+        let upkeep = system(Maintenance::Storage)
+            .spawn(|system| async move { tend(&tended, &system, &stopping).await });
+        Ok(Self { app, upkeep, stop })
+    }
+
+    /// Writes what waits and closes every file, in order. Whatever is still in flight fails.
+    ///
+    /// # Errors
+    /// The first of what records, store and vault answer; all is tried.
+    pub async fn close(self) -> Result<(), Error> {
+        let Self { app, upkeep, stop } = self;
+        stop.cancel();
+        // It ends at the next point where it waits; a panic there was reported there.
+        let _ = upkeep.await;
+        if tokio::time::timeout(TASKS, app.doors.drained()).await.is_err() {
+            tracing::warn!("tasks of tenants did not end in time and are cut off");
+        }
+        app.cache.settled().await;
+        app.recorder.flush().await;
+        let audit = app.audit.close().await;
+        let store = app.store.close().await;
+        let vault = app.vault.close().await;
+        audit?;
+        store?;
+        vault?;
+        Ok(())
+    }
+}
+
+/// Everything, wired.
+async fn compose(
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<App, Error> {
+    let system = system(Maintenance::Administration);
+    let store = open_store(&settings, &clock).await?;
+    let keys = &settings.storage.keys;
+    let vault =
+        Vault::open(keys, root(&settings), Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    let seeds = vault.signing_seeds(&system, TOKEN_KEYS).await?;
+    let keys = TokenKeys::new(signing_keys(&seeds))?;
+    let registry = Registry::new(store.clone());
+    let audit =
+        Audit::open(&settings.name, &store, &vault, Arc::clone(&clock), Arc::clone(&entropy))
+            .await?;
+    let recorder =
+        Recorder::open(settings.records.clone(), &store, &vault, Arc::clone(&clock), &*entropy)?;
+    let doors = Doors::open(
+        scope::Settings {
+            issuer: settings.identity.issuer.clone(),
+            audience: settings.identity.audience.clone(),
+            keys: Arc::clone(&keys),
+            digester: digester(&vault, &system),
+            mandate_key: vault.subkey(&system, "mandates"),
+            issuers: settings
+                .identity
+                .issuers
+                .iter()
+                .map(jwks::issuer)
+                .collect::<Result<_, _>>()?,
+        },
+        Arc::new(registry.clone()),
+        Arc::new(audit.clone()),
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+    );
+    listen(&registry, &doors);
+    let policies = match &settings.policy.file {
+        Some(path) => Policies::load(path)?,
+        None => Policies::built_in(),
+    };
+    let gate = Gate::new(
+        policies,
+        vec![Arc::new(InFlight::new(settings.limits.hops_per_tenant))],
+        recorder.clone(),
+        Arc::new(audit.clone()),
+        Arc::clone(&clock),
+    );
+    let credentials = vault.credentials(&store);
+    let cache = Cache::open(
+        settings.cache.clone(),
+        &store,
+        &vault,
+        vault.subkey(&system, "cache keys"),
+        Arc::clone(&clock),
+        Arc::new(LogAlarm),
+    )?;
+    let model = ModelHop::open(settings.model.clone(), credentials.clone(), cache.clone())?;
+    Ok(App {
+        started: clock.now(),
+        metrics: Metrics::new(settings.metrics.tenants),
+        extract: Extract::new(&settings.identity, &settings.model.limits.claims),
+        settings,
+        clock,
+        entropy,
+        store,
+        vault,
+        credentials,
+        registry,
+        doors,
+        keys,
+        audit,
+        recorder,
+        gate: Arc::new(gate),
+        cache,
+        model,
+        system,
+        ready: AtomicBool::new(false),
+        public: OnceLock::new(),
+        restored: parking_lot::Mutex::new(None),
+    })
+}
+
+/// Tells the doors of every change of a tenant, before the change returns to its caller.
+fn listen(registry: &Registry, doors: &Arc<Doors>) {
+    // Weak: the doors hold the registry.
+    let doors = Arc::downgrade(doors);
+    registry.listen(Box::new(move |tenant| {
+        let doors = doors.clone();
+        Box::pin(async move {
+            if let Some(doors) = doors.upgrade() {
+                tell(&doors, &tenant).await;
+            }
+        })
+    }));
+}
+
+async fn tell(doors: &Doors, tenant: &TenantId) {
+    for _ in 0..TELLINGS {
+        match doors.refresh(tenant).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(tenant = tenant.as_str(), %error, "a change of a tenant could not be read; trying again");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Now and then: expired rows, idle connections, old keys.
+async fn tend(app: &App, system: &SystemScope, stop: &CancellationToken) {
+    let mut due = tokio::time::interval(UPKEEP);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is due at once, and nothing is yet.
+    due.tick().await;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        if let Err(error) = app.store.sweep(system).await {
+            tracing::error!(code = error.code(), %error, "expired rows could not be removed");
+        }
+        app.model.tidy();
+        if let Err(error) = app.retire_signing().await {
+            tracing::error!(code = error.code(), %error, "old signing keys could not be retired");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! What a request is refused with, and the forms in which protocols say so.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+/// A refusal: a stable code and a message for the caller, never with an internal cause or
+/// anything of another tenant in it.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// Seconds after which asking again may help.
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// In which form a route answers errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// OpenAI's: `{"error":{"message","type","param","code"}}`.
+    OpenAi,
+    /// RFC 9457.
+    Native,
+    /// RFC 6749, section 5.2.
+    OAuth,
+}
+
+impl Shape {
+    /// The form for a path, known or not.
+    pub(crate) fn of(path: &str) -> Self {
+        const OPENAI: [&str; 5] =
+            ["/v1/chat", "/v1/models", "/v1/completions", "/v1/embeddings", "/v1/responses"];
+        if OPENAI.iter().any(|prefix| path.starts_with(prefix)) {
+            Self::OpenAi
+        } else if path.starts_with("/oauth/") {
+            Self::OAuth
+        } else {
+            Self::Native
+        }
+    }
+}
+
+/// The code of an answer, for the log and the figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Coded(pub(crate) &'static str);
+
+impl Fault {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after: None }
+    }
+
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self::new("request.malformed", message)
+    }
+
+    /// What there is not, and what is not the caller's: one answer for both.
+    pub(crate) fn not_found() -> Self {
+        Self::new("not_found", "there is no such thing here")
+    }
+
+    pub(crate) fn method() -> Self {
+        Self::new("request.method", "this path does not take this method")
+    }
+
+    /// A failure of ours: the cause goes to the log, the code to the caller.
+    pub(crate) fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(error = %cause, "internal error");
+        Self::new("internal", "something failed on our side; the request id names it")
+    }
+
+    pub(crate) const fn after(mut self, seconds: Option<u64>) -> Self {
+        self.retry_after = seconds;
+        self
+    }
+
+    /// The answer in a protocol's form.
+    pub(crate) fn into_response(self, shape: Shape, challenge: Option<&HeaderValue>) -> Response {
+        let Self { code, message, retry_after } = self;
+        let status = status_of(code);
+        let (kind, json) = match shape {
+            Shape::OpenAi => ("application/json", openai(status, code, &message)),
+            Shape::Native => ("application/problem+json", problem(status, code, &message)),
+            Shape::OAuth => ("application/json", oauth(status, code, &message)),
+        };
+        let mut response = Response::new(Body::from(json.to_string()));
+        *response.status_mut() = status;
+        response.extensions_mut().insert(Coded(code));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let plain = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, challenge.cloned().unwrap_or(plain));
+        }
+        response
+    }
+}
+
+fn openai(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
+    let kind = match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+}
+
+fn problem(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
+    json!({
+        "type": format!("urn:bulkhead:error:{code}"),
+        "title": message,
+        "status": status.as_u16(),
+        "code": code,
+    })
+}
+
+fn oauth(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
+    let error = match (status.as_u16(), code) {
+        (401, "scope.missing" | "scope.unknown") => "invalid_client",
+        (_, "request.unsupported") => "unsupported_grant_type",
+        (_, "scope.grant") => "invalid_scope",
+        (400 | 404 | 405 | 408 | 413 | 421, _) => "invalid_request",
+        (500.., _) => "server_error",
+        _ => "invalid_grant",
+    };
+    json!({"error": error, "error_description": message, "code": code})
+}
+
+/// The status of each code.
+pub(crate) fn status_of(code: &str) -> StatusCode {
+    let status: u16 = match code {
+        "request.malformed"
+        | "request.unsupported"
+        | "config.invalid"
+        | "policy.invalid"
+        | "directory.invalid"
+        | "vault.secret"
+        | "store.not_empty" => 400,
+        "scope.missing" | "scope.malformed" | "scope.unknown_key" | "scope.signature"
+        | "scope.algorithm" | "scope.expired" | "scope.clock_skew" | "scope.audience"
+        | "scope.issuer" | "scope.revoked" | "scope.unknown" => 401,
+        "scope.tenant"
+        | "scope.environment"
+        | "scope.suspended"
+        | "scope.mismatch"
+        | "scope.grant"
+        | "policy.denied"
+        | "policy.error"
+        | "model.no_credential" => 403,
+        "not_found" | "model.unknown" | "directory.missing" | "vault.no_such_key" => 404,
+        "request.method" => 405,
+        "request.timeout" => 408,
+        "directory.exists"
+        | "directory.alias_taken"
+        | "directory.full"
+        | "vault.duplicate"
+        | "vault.in_use"
+        | "vault.too_many" => 409,
+        "vault.shredded" => 410,
+        "request.too_large" | "store.too_large" => 413,
+        "request.host" => 421,
+        "limit.concurrency" => 429,
+        "upstream.redirect"
+        | "upstream.unreachable"
+        | "upstream.malformed"
+        | "upstream.too_large"
+        | "upstream.credential" => 502,
+        "scope.unavailable" | "limit.connections" | "server.draining" | "store.read_only"
+        | "store.busy" | "store.closed" => 503,
+        "upstream.timeout" => 504,
+        "store.full" => 507,
+        _ => 500,
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+impl From<scope::Error> for Fault {
+    fn from(error: scope::Error) -> Self {
+        if let scope::Error::Unavailable(why) = &error {
+            tracing::error!(error = %why, "identity cannot be checked");
+        }
+        let retry = matches!(error, scope::Error::Unavailable(_)).then_some(1);
+        Self::new(error.code(), error.to_string()).after(retry)
+    }
+}
+
+impl From<scope::Unavailable> for Fault {
+    fn from(error: scope::Unavailable) -> Self {
+        scope::Error::from(error).into()
+    }
+}
+
+/// Errors of lower floors whose message may name paths or causes: the code goes out, and the
+/// message only where it concerns what the caller sent.
+fn lower(code: &'static str, error: &(dyn std::error::Error + 'static)) -> Fault {
+    match status_of(code).as_u16() {
+        status @ (500 | 503 | 507) => {
+            let cause = error.source().map(ToString::to_string);
+            tracing::error!(code, %error, cause, "a request failed");
+            let message = match code {
+                "store.busy" => "too much is waiting to be written; try again",
+                "store.full" => "the disk is full; reads go on",
+                "store.read_only" => "the disk cannot be written; reads go on",
+                "server.draining" | "store.closed" => "the server is stopping",
+                _ => "something failed on our side; the request id names it",
+            };
+            Fault::new(code, message).after((status == 503).then_some(1))
+        }
+        _ => Fault::new(code, error.to_string()),
+    }
+}
+
+macro_rules! lower {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                lower(error.code(), &error)
+            }
+        }
+    )*};
+}
+lower!(store::Error, vault::Error, directory::Error, records::Error, crate::Error);
+
+impl gate::Coded for Fault {
+    fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<gate::Error> for Fault {
+    fn from(error: gate::Error) -> Self {
+        let retry = error.retry_after().map(|after| after.as_secs().max(1));
+        match error {
+            gate::Error::Scope(error) => error.into(),
+            error => Self::new(error.code(), error.to_string()).after(retry),
+        }
+    }
+}
+
+impl From<model::Error> for Fault {
+    fn from(error: model::Error) -> Self {
+        match error {
+            model::Error::Scope(error) => error.into(),
+            model::Error::Gate(error) => error.into(),
+            model::Error::Vault(error) => error.into(),
+            error => Self::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<ids::Error> for Fault {
+    fn from(error: ids::Error) -> Self {
+        Self::malformed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_protocol_says_it_in_its_own_form() {
+        for (path, shape) in [
+            ("/v1/chat/completions", Shape::OpenAi),
+            ("/v1/models/x", Shape::OpenAi),
+            ("/v1/audit", Shape::Native),
+            ("/oauth/token", Shape::OAuth),
+            ("/admin/v1/tenants", Shape::Native),
+            ("/", Shape::Native),
+        ] {
+            assert_eq!(Shape::of(path), shape, "{path}");
+        }
+        assert_eq!(
+            openai(StatusCode::UNAUTHORIZED, "scope.missing", "m")["error"]["code"],
+            "scope.missing"
+        );
+        assert_eq!(oauth(StatusCode::FORBIDDEN, "scope.grant", "m")["error"], "invalid_scope");
+        assert_eq!(problem(StatusCode::NOT_FOUND, "not_found", "m")["status"], 404);
+    }
+
+    #[test]
+    fn a_refusal_to_identify_asks_for_a_credential() {
+        let fault = Fault::new("scope.missing", "m");
+        let response = fault.into_response(Shape::Native, None);
+        assert_eq!(response.status(), 401);
+        assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
+}

@@ -1,0 +1,181 @@
+//! Accepting connections: bounded, timed, and drained in order.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, response::Response};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    App, Error, Plane, edge, routes,
+    settings::{Limits, Listener},
+    stall::Stall,
+    tls,
+};
+
+/// How long a listener rests after the system refused it a connection (no descriptors left).
+const REST: Duration = Duration::from_millis(100);
+
+/// The phases of an orderly end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Phases {
+    /// No new connections; what is in flight finishes.
+    pub(crate) closing: CancellationToken,
+    /// Nothing finishes any more.
+    pub(crate) over: CancellationToken,
+}
+
+/// A listener that has its address, and does not accept yet.
+pub(crate) struct Bound {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    pub(crate) address: SocketAddr,
+    plane: Plane,
+}
+
+impl Bound {
+    pub(crate) async fn bind(settings: &Listener, port: u16, plane: Plane) -> Result<Self, Error> {
+        let address = settings.address_or(port);
+        let refused = |why| Error::Listen { address, why };
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        if tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!(%address, "this listener has no TLS and is not on loopback: put it behind something that has");
+        }
+        Ok(Self { listener, tls, address, plane })
+    }
+
+    /// Accepts until `phases.closing`; returns at once then, the socket closed.
+    pub(crate) async fn accept(self, app: Arc<App>, phases: Phases, open: TaskTracker) {
+        let router = routes::router(Arc::clone(&app), self.plane);
+        let limits = &app.settings.limits;
+        let places = Arc::new(Semaphore::new(limits.connections));
+        app.metrics.connections(self.plane, Arc::clone(&places), limits.connections);
+        loop {
+            let accepted = tokio::select! {
+                () = phases.closing.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                turn_away(&stream, self.tls.is_some());
+                continue;
+            };
+            let served = Served {
+                app: Arc::clone(&app),
+                plane: self.plane,
+                router: router.clone(),
+                phases: phases.clone(),
+            };
+            let tls = self.tls.clone();
+            // A connection belongs to no tenant; each request on it gets its own scope.
+            open.spawn(async move {
+                served.connection(stream, tls).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Answers without reading, and closes.
+fn turn_away(stream: &TcpStream, tls: bool) {
+    const BODY: &str = r#"{"type":"urn:bulkhead:error:limit.connections","title":"too many connections","status":503,"code":"limit.connections"}"#;
+    if !tls {
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncache-control: no-store\r\n\
+             content-type: application/problem+json\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{BODY}",
+            BODY.len()
+        );
+        // Best effort: the peer sees a closed connection otherwise.
+        let _ = stream.try_write(answer.as_bytes());
+    }
+    tracing::warn!(code = "limit.connections", "a connection was turned away");
+}
+
+/// What serves a connection.
+struct Served {
+    app: Arc<App>,
+    plane: Plane,
+    router: Router,
+    phases: Phases,
+}
+
+impl Served {
+    async fn connection(&self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Latency matters more than small packets; a failure costs nothing but latency.
+        let _ = stream.set_nodelay(true);
+        let limits = &self.app.settings.limits;
+        let stream = Stall::new(stream, Duration::from_secs(limits.unread_seconds));
+        let Some(tls) = tls else { return self.serve(stream).await };
+        let patience = Duration::from_secs(limits.header_seconds);
+        let shaken = tokio::select! {
+            () = self.phases.closing.cancelled() => return,
+            shaken = tokio::time::timeout(patience, tls.accept(stream)) => shaken,
+        };
+        if let Ok(Ok(stream)) = shaken {
+            self.serve(stream).await;
+        }
+    }
+
+    async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (app, router, plane) = (Arc::clone(&self.app), self.router.clone(), self.plane);
+            async move {
+                let answer = edge::answer(app, plane, router, request).await;
+                Ok::<Response<Body>, Infallible>(answer)
+            }
+        });
+        let mut connection = pin!(
+            builder(&self.app.settings.limits).serve_connection(TokioIo::new(stream), service)
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.phases.closing.cancelled() => {
+                // No further request; the one in flight finishes.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    () = self.phases.over.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // A peer that went away, or spoke no HTTP: not ours to worry about.
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(limits.header_seconds))
+        .max_buf_size(limits.header_bytes)
+        .max_header_size(limits.header_bytes);
+    // Its own default needs no allocation; any set value does.
+    if limits.headers != 100 {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}

@@ -1,0 +1,287 @@
+//! The one table of all routes: both routers, the OpenAPI document and the tests that hold
+//! every route against every wrong credential are made from it.
+//!
+//! What a route needs stands in the type of its handler: a handler for tenants takes a
+//! [`Scope`], one for operators a proven [`Operator`]. None can be called without.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawPathParams, State},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::Request;
+use ids::BoxFuture;
+use scope::{Operator, Right, Scope, Service, Write};
+
+use crate::{
+    App,
+    ask::Ask,
+    control, data, dispatch,
+    fault::{Fault, Shape},
+    fields::fields,
+};
+
+/// One of the two listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plane {
+    /// Where agents come.
+    Data,
+    /// Where operators and services come.
+    Control,
+}
+
+impl Plane {
+    /// As figures and the log have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// What a route needs of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: it says nothing of anybody.
+    Nothing,
+    /// A tenant's credential with this grant.
+    Tenant(&'static str),
+    /// A service credential.
+    Service,
+    /// An operator with this right.
+    Operator(Right),
+    /// An operator who may read, or a service.
+    Watcher,
+}
+
+pub(crate) type Reply = BoxFuture<'static, Result<Response, Fault>>;
+
+/// How a route is served, by what it needs.
+#[derive(Clone, Copy)]
+pub(crate) enum Serve {
+    Public(fn(Arc<App>, Ask) -> Reply),
+    Tenant(&'static str, fn(Arc<App>, Scope<Write>, Ask) -> Reply),
+    Service(fn(Arc<App>, Service, Ask) -> Reply),
+    Operator(Right, fn(Arc<App>, Operator, Ask) -> Reply),
+    Watcher(fn(Arc<App>, Ask) -> Reply),
+}
+
+/// A route.
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: &'static str,
+    /// The path, with `{name}` for what varies and `{*name}` for a rest that may hold `/`.
+    pub path: &'static str,
+    /// On which listener.
+    pub plane: Plane,
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    pub(crate) serve: Serve,
+    /// The fields of its body, if it takes one that is ours.
+    pub(crate) body: Option<fn() -> &'static [&'static str]>,
+}
+
+impl Route {
+    /// What it needs.
+    #[must_use]
+    pub const fn need(&self) -> Need {
+        match self.serve {
+            Serve::Public(_) => Need::Nothing,
+            Serve::Tenant(grant, _) => Need::Tenant(grant),
+            Serve::Service(_) => Need::Service,
+            Serve::Operator(right, _) => Need::Operator(right),
+            Serve::Watcher(_) => Need::Watcher,
+        }
+    }
+
+    /// In which form it answers errors.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape::of(self.path)
+    }
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} ({}, {:?})", self.method, self.path, self.plane.name(), self.need())
+    }
+}
+
+macro_rules! route {
+    ($plane:ident $method:ident $path:literal, $serve:expr, $summary:literal) => {
+        route!(@ $plane $method $path, $serve, $summary, None)
+    };
+    ($plane:ident $method:ident $path:literal, $serve:expr, $summary:literal, $body:ty) => {
+        route!(@ $plane $method $path, $serve, $summary, Some(fields::<$body>))
+    };
+    (@ $plane:ident $method:ident $path:literal, $serve:expr, $summary:literal, $body:expr) => {
+        Route {
+            method: stringify!($method),
+            path: $path,
+            plane: Plane::$plane,
+            summary: $summary,
+            serve: $serve,
+            body: $body,
+        }
+    };
+}
+
+macro_rules! public {
+    ($($handler:ident)::+) => { Serve::Public(|app, ask| Box::pin($($handler)::+(app, ask))) };
+}
+macro_rules! watcher {
+    ($($handler:ident)::+) => { Serve::Watcher(|app, ask| Box::pin($($handler)::+(app, ask))) };
+}
+macro_rules! tenant {
+    ($grant:literal, $($handler:ident)::+) => {
+        Serve::Tenant($grant, |app, scope, ask| Box::pin($($handler)::+(app, scope, ask)))
+    };
+}
+macro_rules! service {
+    ($($handler:ident)::+) => {
+        Serve::Service(|app, service, ask| Box::pin($($handler)::+(app, service, ask)))
+    };
+}
+macro_rules! operator {
+    ($right:ident, $($handler:ident)::+) => {
+        Serve::Operator(Right::$right, |app, operator, ask| {
+            Box::pin($($handler)::+(app, operator, ask))
+        })
+    };
+}
+
+use control::{credentials, deployment, keys, reading, staff, tenants, token};
+
+/// Every route of both listeners.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    route!(Data POST "/v1/chat/completions", tenant!("model:chat", data::model::chat), "A chat completion, whole or as a stream"),
+    route!(Data GET "/v1/models", tenant!("model:models", data::model::list), "The models that the caller may use"),
+    route!(Data GET "/v1/models/{*model}", tenant!("model:models", data::model::one), "One model"),
+    route!(Data GET "/v1/audit", tenant!("audit:read", data::own::audit), "The tenant's own audit log: who did what, and who looked"),
+    route!(Data GET "/v1/audit/head", tenant!("audit:read", data::own::audit_head), "The signed head of the tenant's own audit log"),
+    route!(Data GET "/v1/audit/export", tenant!("audit:read", data::own::audit_export), "The tenant's own audit log, for somebody else to verify"),
+    route!(Data GET "/v1/runs/{run}/events", tenant!("records:read", data::own::run_events), "What happened in a run of the tenant's own"),
+    route!(Data GET "/.well-known/jwks.json", public!(data::public::jwks), "The keys of our tokens"),
+    route!(Data GET "/.well-known/oauth-protected-resource", public!(data::public::resource), "Whose tokens are accepted (RFC 9728)"),
+    route!(Data GET "/health/live", public!(data::public::live), "Whether the process runs"),
+    route!(Data GET "/health/ready", public!(data::public::ready), "Whether it takes requests"),
+
+    route!(Control GET "/health/live", public!(data::public::live), "Whether the process runs"),
+    route!(Control GET "/health/ready", public!(data::public::ready), "Whether it takes requests"),
+    route!(Control GET "/metrics", watcher!(deployment::metrics), "Figures for Prometheus"),
+    route!(Control POST "/oauth/token", service!(token::exchange), "A tenant token or run grant for a service (RFC 8693)", token::Form),
+
+    route!(Control GET "/admin/v1/openapi.json", operator!(Read, deployment::openapi), "This API as OpenAPI 3.1"),
+    route!(Control GET "/admin/v1/status", operator!(Read, deployment::status), "How the deployment is"),
+    route!(Control POST "/admin/v1/backup", operator!(Write, deployment::backup), "Copies the data files to a directory of the server, without the keystore", deployment::Backup),
+    route!(Control GET "/admin/v1/policy", operator!(Read, deployment::policy), "The policies in force"),
+    route!(Control POST "/admin/v1/policy/reload", operator!(Write, deployment::reload_policy), "Reads the policy file again; a bad one leaves the last good one in force"),
+    route!(Control POST "/admin/v1/keys/root/rotate", operator!(Write, deployment::rotate_root), "Wraps every key under the newest root key", deployment::RotateRoot),
+    route!(Control POST "/admin/v1/signing-keys/rotate", operator!(Write, deployment::rotate_signing), "Signs tokens with a new key from now on"),
+    route!(Control GET "/admin/v1/audit", operator!(Read, reading::deployment_audit), "The deployment's own audit log"),
+    route!(Control GET "/admin/v1/audit/head", operator!(Read, reading::deployment_head), "The signed head of the deployment's own audit log"),
+    route!(Control GET "/admin/v1/audit/export", operator!(Read, reading::deployment_export), "The deployment's own audit log, for somebody else to verify"),
+    route!(Control GET "/admin/v1/audit/verify", operator!(Read, reading::deployment_verify), "Whether the deployment's own audit log is whole"),
+
+    route!(Control GET "/admin/v1/tenants", operator!(Read, tenants::list), "Tenants in the order of their ids"),
+    route!(Control POST "/admin/v1/tenants", operator!(Write, tenants::create), "A new tenant", tenants::Create),
+    route!(Control PUT "/admin/v1/tenants", operator!(Write, tenants::apply), "Brings tenants to what a document says, wholly or not at all", directory::Document),
+    route!(Control GET "/admin/v1/tenants/{tenant}", operator!(Read, tenants::one), "A tenant's record"),
+    route!(Control PATCH "/admin/v1/tenants/{tenant}", operator!(Write, tenants::change), "Changes a tenant", tenants::Patch),
+    route!(Control DELETE "/admin/v1/tenants/{tenant}", operator!(Write, tenants::erase), "Erases a tenant: its credentials, its data, its keys"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/suspend", operator!(Write, tenants::suspend), "Stops serving a tenant, at once"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/resume", operator!(Write, tenants::resume), "Serves a tenant again"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/revoke", operator!(Write, tenants::revoke), "Voids every credential of a tenant, at once"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/run-grants", operator!(Read, keys::run_grants), "A tenant's run grants, without their secrets"),
+
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/keys", operator!(Read, keys::list), "API keys, without their secrets"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/environments/{environment}/keys", operator!(Write, keys::create), "A new API key; its secret is in this answer and nowhere else", keys::Create),
+    route!(Control POST "/admin/v1/keys/{id}/rotate", operator!(Write, keys::rotate), "Replaces an API key", keys::Rotate),
+    route!(Control DELETE "/admin/v1/keys/{id}", operator!(Write, keys::remove), "Revokes an API key, at once"),
+    route!(Control POST "/admin/v1/tokens", operator!(Write, keys::mint), "A tenant token to try something out", keys::Mint),
+    route!(Control POST "/admin/v1/revocations", operator!(Write, keys::revoke), "Revokes a token, a run grant or a lineage, at once", keys::Revoke),
+
+    route!(Control GET "/admin/v1/services", operator!(Read, staff::services), "Services, without their secrets"),
+    route!(Control POST "/admin/v1/services", operator!(Write, staff::create_service), "A new service credential; its secret is in this answer and nowhere else", staff::NewService),
+    route!(Control DELETE "/admin/v1/services/{name}", operator!(Write, staff::remove_service), "Ends a service credential"),
+    route!(Control GET "/admin/v1/operators", operator!(Read, staff::operators), "Operators, without their secrets"),
+    route!(Control POST "/admin/v1/operators", operator!(Write, staff::create_operator), "A new operator; the secret is in this answer and nowhere else", staff::NewOperator),
+    route!(Control DELETE "/admin/v1/operators/{name}", operator!(Write, staff::remove_operator), "Ends an operator's credential"),
+
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/credentials", operator!(Enter, credentials::list), "Provider credentials, without their secrets"),
+    route!(Control PUT "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", operator!(Write, credentials::set), "Sets the credential for a provider", credentials::Set),
+    route!(Control DELETE "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", operator!(Write, credentials::remove), "Removes the credential for a provider"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/environments/{environment}/data-key/rotate", operator!(Write, credentials::rotate_data_key), "Seals under a new data key from now on"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit", operator!(Enter, reading::audit), "A tenant's audit log; reading it is in it"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit/head", operator!(Enter, reading::audit_head), "The signed head of a tenant's audit log"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit/export", operator!(Enter, reading::audit_export), "A tenant's audit log, for somebody else to verify"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit/verify", operator!(Enter, reading::audit_verify), "Whether a tenant's audit log is whole"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/events", operator!(Enter, reading::events), "A tenant's events; reading them is in its audit log"),
+];
+
+/// The router of one listener.
+pub(crate) fn router(app: Arc<App>, plane: Plane) -> Router {
+    let mut router = Router::new();
+    for (index, route) in ROUTES.iter().enumerate().filter(|(_, route)| route.plane == plane) {
+        router = router.route(route.path, served(index));
+    }
+    router
+        .fallback(|request: Request<Body>| async move {
+            Fault::not_found().into_response(Shape::of(request.uri().path()), None)
+        })
+        .method_not_allowed_fallback(|request: Request<Body>| async move {
+            Fault::method().into_response(Shape::of(request.uri().path()), None)
+        })
+        .with_state(app)
+}
+
+fn served(index: usize) -> MethodRouter<Arc<App>> {
+    let filter = match ROUTES[index].method {
+        "GET" => MethodFilter::GET,
+        "PUT" => MethodFilter::PUT,
+        "PATCH" => MethodFilter::PATCH,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::POST,
+    };
+    on(
+        filter,
+        move |State(app): State<Arc<App>>, params: RawPathParams, request: Request<Body>| async move {
+            dispatch::dispatch(app, index, params, request).await
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        let mut seen = BTreeSet::new();
+        for route in ROUTES {
+            assert!(seen.insert((route.plane, route.method, route.path)), "{route:?} twice");
+            assert!(["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&route.method));
+            match route.plane {
+                Plane::Data => assert!(!route.path.starts_with("/admin/"), "{route:?}"),
+                Plane::Control => {
+                    assert!(!matches!(route.need(), Need::Tenant(_)), "{route:?}");
+                    let admin = route.path.starts_with("/admin/");
+                    assert_eq!(admin, matches!(route.need(), Need::Operator(_)), "{route:?}");
+                }
+            }
+            if route.method == "GET" {
+                assert!(route.body.is_none(), "{route:?}");
+            }
+        }
+    }
+}

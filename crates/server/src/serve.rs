@@ -1,0 +1,146 @@
+//! Serving a deployment on its two listeners, from start to an orderly end.
+
+use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use scope::Maintenance;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    App, Deployment, Error, Plane,
+    app::Public,
+    deployment::system,
+    listen::{Bound, Phases},
+    settings::{CONTROL_PORT, DATA_PORT},
+};
+
+/// Serves deployments.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Binds both listeners and begins to serve.
+    ///
+    /// # Errors
+    /// An address that is taken, a certificate that cannot be used.
+    pub async fn start(deployment: Deployment) -> Result<Handle, Error> {
+        let app = Arc::clone(&deployment.app);
+        let data = Bound::bind(&app.settings.data, DATA_PORT, Plane::Data).await?;
+        let control = Bound::bind(&app.settings.control, CONTROL_PORT, Plane::Control).await?;
+        let (at_data, at_control) = (data.address, control.address);
+        let scheme = if app.settings.data.tls.is_some() { "https" } else { "http" };
+        let resource = app.settings.identity.resource.clone();
+        let public = Public::new(resource.unwrap_or_else(|| format!("{scheme}://{at_data}")))?;
+        // A deployment is moved in here, so this is the first time.
+        let _ = app.public.set(public);
+        let (phases, open) = (Phases::default(), TaskTracker::new());
+        let accepting = [data, control].map(|bound| {
+            let (app, phases, open) = (Arc::clone(&app), phases.clone(), open.clone());
+            system(Maintenance::Start).spawn(|_| bound.accept(app, phases, open))
+        });
+        app.ready.store(true, Ordering::Release);
+        tracing::info!(data = %at_data, control = %at_control, "serving");
+        Ok(Handle { deployment, accepting, phases, open, data: at_data, control: at_control })
+    }
+}
+
+/// A deployment that is served.
+#[derive(Debug)]
+pub struct Handle {
+    deployment: Deployment,
+    accepting: [JoinHandle<()>; 2],
+    phases: Phases,
+    open: TaskTracker,
+    data: SocketAddr,
+    control: SocketAddr,
+}
+
+impl Handle {
+    /// Where the data plane listens.
+    #[must_use]
+    pub const fn data_address(&self) -> SocketAddr {
+        self.data
+    }
+
+    /// Where the control plane listens.
+    #[must_use]
+    pub const fn control_address(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Serves until the process is told to end (SIGINT or SIGTERM), then ends in order. Told
+    /// twice, it does not wait for what is in flight.
+    ///
+    /// # Errors
+    /// Signals that cannot be listened for; as [`Handle::shutdown`].
+    pub async fn until_signal(self) -> Result<(), Error> {
+        let why = |why| Error::File { path: "signals".into(), why };
+        let mut signals = Signals::new().map_err(why)?;
+        signals.next().await;
+        tracing::info!("told to end: finishing what is in flight");
+        let over = self.phases.over.clone();
+        let ending = self.shutdown();
+        tokio::pin!(ending);
+        tokio::select! {
+            ended = &mut ending => return ended,
+            () = signals.next() => over.cancel(),
+        }
+        ending.await
+    }
+
+    /// Ends in order: `/health/ready` says no; the listeners close; what is in flight
+    /// finishes, or is cut off when its time is over; records are written and files closed.
+    ///
+    /// # Errors
+    /// What closing answers; all is tried.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        let Self { deployment, accepting, phases, open, .. } = self;
+        let app: &App = &deployment.app;
+        app.ready.store(false, Ordering::Release);
+        let limits = &app.settings.limits;
+        let notice = Duration::from_secs(limits.drain_notice_seconds);
+        tokio::select! {
+            () = tokio::time::sleep(notice) => {}
+            () = phases.over.cancelled() => {}
+        }
+        phases.closing.cancel();
+        for task in accepting {
+            // A panic there was reported there.
+            let _ = task.await;
+        }
+        open.close();
+        let patience = Duration::from_secs(limits.drain_seconds);
+        tokio::select! {
+            () = open.wait() => {}
+            () = tokio::time::sleep(patience) => phases.over.cancel(),
+            () = phases.over.cancelled() => {}
+        }
+        open.wait().await;
+        deployment.close().await
+    }
+}
+
+/// The signals that tell a process to end.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,365 @@
+//! `bulkhead.toml` as data: everything that an operator may set, with its default.
+
+mod identity;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::Error;
+
+pub use identity::{Identity, Jwks, TrustedIssuer};
+
+/// The data plane's port if none is set.
+pub const DATA_PORT: u16 = 8642;
+/// The control plane's port if none is set.
+pub const CONTROL_PORT: u16 = 8643;
+
+/// The whole of `bulkhead.toml`. A field that is not here is refused by name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What this deployment is called, in the audit heads that it signs: 1 to 63 of a-z, 0-9,
+    /// '-', '_'. Default `bulkhead`.
+    pub name: String,
+    /// The data plane: where agents come. Default `127.0.0.1:8642`.
+    pub data: Listener,
+    /// The control plane: where operators and services come. Default `127.0.0.1:8643`.
+    pub control: Listener,
+    /// Bounds on requests and connections.
+    pub limits: Limits,
+    /// Our tokens, whose other tokens are trusted, and where requests may name a tenant.
+    pub identity: Identity,
+    /// Providers and the models that callers may use.
+    pub model: model::Settings,
+    /// Bounds of the response cache. Which answers are kept is set per model route.
+    pub cache: cache::Settings,
+    /// Who may do what, beyond grants.
+    pub policy: Policy,
+    /// Where data and keys lie.
+    pub storage: Storage,
+    /// Events: how many wait, how long they are kept.
+    pub records: records::Options,
+    /// `/metrics`.
+    pub metrics: Metrics,
+    /// What the process says about itself.
+    pub log: Log,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "bulkhead".into(),
+            data: Listener::default(),
+            control: Listener::default(),
+            limits: Limits::default(),
+            identity: Identity::default(),
+            model: model::Settings::default(),
+            cache: cache::Settings::default(),
+            policy: Policy::default(),
+            storage: Storage::default(),
+            records: records::Options::default(),
+            metrics: Metrics::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// One of the two listeners.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port. Port 0 takes a free one. Default: loopback, with the plane's port.
+    pub address: Option<SocketAddr>,
+    /// Names under which clients reach it, without port, besides loopback's. A request whose
+    /// `Host` is none of them is refused, so that no web page can make a browser speak to us
+    /// under a name of its own (DNS rebinding). Health probes go without. Default: none.
+    pub hosts: Vec<String>,
+    /// TLS; without it, plain HTTP. Default: none.
+    pub tls: Option<Tls>,
+}
+
+impl Listener {
+    /// The address to listen on.
+    #[must_use]
+    pub fn address_or(&self, port: u16) -> SocketAddr {
+        self.address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    }
+}
+
+/// A certificate and its key, in PEM files. They are read when the server starts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Bounds on requests and connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Most bytes of a request's body. Default 16 MiB.
+    pub body_bytes: usize,
+    /// Most bytes of a request's head, at least 8 KiB. Default 64 KiB.
+    pub header_bytes: usize,
+    /// Most headers of a request. Default 100.
+    pub headers: usize,
+    /// Seconds that a connection may take to send a request's head, or be idle between
+    /// requests. Default 60.
+    pub header_seconds: u64,
+    /// Seconds that a request's body may take. Default 60.
+    pub body_seconds: u64,
+    /// Seconds until the answer must begin. A stream may then last as long as its provider's
+    /// own bounds allow. Default 660.
+    pub request_seconds: u64,
+    /// Seconds that a client may leave an answer unread. Default 120.
+    pub unread_seconds: u64,
+    /// Most connections of one listener. Default 4,096.
+    pub connections: usize,
+    /// Most hops of one tenant's environment at once. Default 256.
+    pub hops_per_tenant: u32,
+    /// Seconds that `/health/ready` says no before the listeners close, for load balancers.
+    /// Default 0.
+    pub drain_notice_seconds: u64,
+    /// Seconds that requests in flight have to finish at shutdown. Default 30.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 16 << 20,
+            header_bytes: 64 << 10,
+            headers: 100,
+            header_seconds: 60,
+            body_seconds: 60,
+            request_seconds: 660,
+            unread_seconds: 120,
+            connections: 4_096,
+            hops_per_tenant: 256,
+            drain_notice_seconds: 0,
+            drain_seconds: 30,
+        }
+    }
+}
+
+/// Policies in the Cedar language.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// The file; it is read again by `POST /admin/v1/policy/reload`. Default: none; whoever
+    /// holds the grant may.
+    pub file: Option<PathBuf>,
+}
+
+/// Where things lie.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The data files; `dir` is `data` if not set.
+    pub data: store::Options,
+    /// The directory of the keystore, apart from the data, so that a backup of the one is
+    /// nothing without the other. Default `keys`.
+    pub keys: PathBuf,
+    /// What wraps every key of the keystore. Default `{ file = "keys/root.key" }`.
+    pub root_key: RootKey,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            data: store::Options::default(),
+            keys: "keys".into(),
+            root_key: RootKey::File("keys/root.key".into()),
+        }
+    }
+}
+
+/// Where the root key comes from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootKey {
+    /// A file of mode 0600, or 0440 with a group of ours.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+}
+
+/// `/metrics`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Tenants with a label of their own, first come, first served; the rest is `other`.
+    /// Exact figures per tenant come from its records. Default 50.
+    pub tenants: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { tenants: 50 }
+    }
+}
+
+/// What the process says about itself, on standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Which lines: `error`, `warn`, `info`, `debug`, or a filter such as
+    /// `info,bulkhead_gate=debug`. Default `info`.
+    pub level: String,
+    /// In which form. Default `json`.
+    pub form: Form,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), form: Form::Json }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// One JSON object a line.
+    Json,
+    /// For a person at a terminal.
+    Text,
+}
+
+impl Settings {
+    /// Takes relative paths as relative to `base`: the directory of `bulkhead.toml`.
+    pub fn resolve(&mut self, base: &Path) {
+        let join = |path: &mut PathBuf| *path = base.join(&*path);
+        join(&mut self.storage.data.dir);
+        join(&mut self.storage.keys);
+        if let RootKey::File(path) = &mut self.storage.root_key {
+            join(path);
+        }
+        self.policy.file.iter_mut().for_each(join);
+        for tls in [&mut self.data.tls, &mut self.control.tls].into_iter().flatten() {
+            join(&mut tls.certificate);
+            join(&mut tls.key);
+        }
+        for issuer in &mut self.identity.issuers {
+            if let Jwks::File(path) = &mut issuer.keys {
+                join(path);
+            }
+        }
+    }
+
+    /// Refuses what cannot work, before anything is opened.
+    ///
+    /// # Errors
+    /// [`Error::Settings`], naming the field and the rule.
+    pub fn check(&self) -> Result<(), Error> {
+        let Self { name, data, control, limits, identity, model, cache, .. } = self;
+        ids::ServiceName::parse(name)
+            .map_err(|_| Error::settings("name", "1 to 63 of a-z, 0-9, '-', '_'"))?;
+        limits.check()?;
+        identity.check()?;
+        data.check("data.hosts")?;
+        control.check("control.hosts")?;
+        if data.address_or(DATA_PORT).port() != 0
+            && data.address_or(DATA_PORT) == control.address_or(CONTROL_PORT)
+        {
+            return Err(Error::settings("control.address", "not the data plane's"));
+        }
+        cache.check()?;
+        model.check()?;
+        Ok(())
+    }
+}
+
+impl Listener {
+    fn check(&self, field: &'static str) -> Result<(), Error> {
+        let plain = |host: &String| {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+        };
+        match self.hosts.iter().all(plain) {
+            true => Ok(()),
+            false => Err(Error::settings(field, "names or addresses, without scheme and port")),
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), Error> {
+        let within = |field, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::settings(field, format!("between {least} and {most}")))
+        };
+        within("limits.body_bytes", self.body_bytes as u64, 1_024, 256 << 20)?;
+        within("limits.header_bytes", self.header_bytes as u64, 8_192, 1 << 20)?;
+        within("limits.headers", self.headers as u64, 16, 1_000)?;
+        within("limits.header_seconds", self.header_seconds, 1, 3_600)?;
+        within("limits.body_seconds", self.body_seconds, 1, 3_600)?;
+        within("limits.request_seconds", self.request_seconds, 1, 86_400)?;
+        within("limits.unread_seconds", self.unread_seconds, 1, 86_400)?;
+        within("limits.connections", self.connections as u64, 1, 1_000_000)?;
+        within("limits.hops_per_tenant", self.hops_per_tenant.into(), 1, 1_000_000)?;
+        within("limits.drain_notice_seconds", self.drain_notice_seconds, 0, 3_600)?;
+        within("limits.drain_seconds", self.drain_seconds, 0, 86_400)
+    }
+
+    pub(crate) const fn body_time(&self) -> Duration {
+        Duration::from_secs(self.body_seconds)
+    }
+
+    pub(crate) const fn request_time(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Settings, String> {
+        let settings: Settings = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        settings.check().map_err(|e| e.to_string()).map(|()| settings)
+    }
+
+    #[test]
+    fn defaults_hold() {
+        let settings = read("{}").unwrap();
+        assert_eq!(settings.data.address_or(DATA_PORT).to_string(), "127.0.0.1:8642");
+        assert_eq!(settings.control.address_or(CONTROL_PORT).to_string(), "127.0.0.1:8643");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        for (json, told) in [
+            (r#"{"lissten":{}}"#, "lissten"),
+            (r#"{"limits":{"body":1}}"#, "`body`"),
+            (r#"{"limits":{"body_bytes":1}}"#, "limits.body_bytes"),
+            (r#"{"name":"A B"}"#, "name"),
+            (r#"{"data":{"hosts":["https://x"]}}"#, "data.hosts"),
+            (r#"{"data":{"address":"127.0.0.1:8643"}}"#, "control.address"),
+            (r#"{"identity":{"issuer":""}}"#, "identity.issuer"),
+            (r#"{"identity":{"tenant_headers":["x y"]}}"#, "identity.tenant_headers"),
+            (r#"{"identity":{"tenant_headers":["authorization"]}}"#, "identity.tenant_headers"),
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(error.contains(told), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_are_the_files() {
+        let mut settings = read(r#"{"policy":{"file":"p.cedar"}}"#).unwrap();
+        settings.resolve(Path::new("/etc/bulkhead"));
+        assert_eq!(settings.policy.file.as_deref(), Some(Path::new("/etc/bulkhead/p.cedar")));
+        assert_eq!(settings.storage.data.dir, Path::new("/etc/bulkhead/data"));
+    }
+}

@@ -1,0 +1,18 @@
+//! A real deployment on loopback, a stand-in provider, a real HTTP client.
+
+#[cfg(test)]
+mod it {
+    mod ambiguity;
+    mod bounds;
+    mod drain;
+    mod exchange;
+    mod incidents;
+    mod issuer;
+    mod life;
+    mod ratchet;
+    mod revocation;
+    mod rig;
+    mod two_tenants;
+    mod upstream;
+    mod wire;
+}

@@ -1,0 +1,109 @@
+"""What an operator runs: logs without secrets, the audit log, backup and restore."""
+
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from deployment import Deployment
+from openai import AuthenticationError, OpenAI
+from test_sdk import ask
+
+
+def test_nothing_secret_and_no_payload_reaches_the_log(deployment, client, acme, backend):
+    token, key = deployment.token("acme"), deployment.key("acme")["secret"]
+    marker = f"payload-{uuid.uuid4().hex}"
+    for credential in (token, key):
+        sdk = client(api_key=credential)
+        sdk.chat.completions.create(**ask(marker))
+        sdk.chat.completions.create(**ask(marker), stream=True).close()
+        with pytest.raises(Exception):  # noqa: B017, PT011, any refusal will do
+            sdk.chat.completions.create(**ask(f"{marker} standin:error=500"))
+    log = deployment.log.read_text()
+    assert log.strip(), "a log that is empty proves nothing"
+    forbidden = {
+        "token": token.split(".")[1],
+        "signature": token.split(".")[2],
+        "api key": key,
+        "provider credential": acme.provider_secret,
+        "service credential": backend,
+        "operator": deployment.operator,
+        "prompt": marker,
+        "answer": acme.canary,
+    }
+    assert [name for name, secret in forbidden.items() if secret in log] == []
+
+
+def test_log_lines_are_json_and_name_tenant_and_run(deployment, client, acme):
+    client("acme").chat.completions.create(**ask("logged"))
+    lines = [json.loads(line) for line in deployment.log.read_text().splitlines()]
+    assert any("acme" in json.dumps(line) for line in lines)
+
+
+def test_no_file_of_the_deployment_holds_a_secret_in_the_clear(deployment, client, acme):
+    marker = f"stored-{uuid.uuid4().hex}"
+    client("acme").chat.completions.create(**ask(marker, "cached"))
+    key = deployment.key("acme")["secret"]
+    for path in deployment.folder.rglob("*"):
+        if path.is_file() and path.name != "operator.token":
+            content = path.read_bytes()
+            for secret in (marker, acme.canary, acme.provider_secret, key):
+                assert secret.encode() not in content, path
+
+
+def test_the_audit_log_verifies_and_shows_the_refusals(deployment, client, acme, globex):
+    with pytest.raises(Exception):  # noqa: B017, PT011
+        client("acme", default_headers={"X-Tenant-Id": "globex"}).models.list()
+    listed = deployment.admin(
+        "GET", "/tenants/acme/environments/live/audit?limit=1000&reason=e2e"
+    )
+    assert "scope.mismatch" in json.dumps(listed)
+    deployment.run("audit", "verify")
+    # The tenant sees in its own log that an operator looked, and why.
+    token = deployment.token("acme", grants="records:audit")
+    status, _, text = deployment.http(
+        "GET", f"{deployment.data}/v1/audit", headers={"authorization": f"Bearer {token}"}
+    )
+    assert status == 200 and "operator.enter" in text and "e2e" in text
+
+
+def test_a_restore_voids_what_was_given_out_before(apart: Deployment, standin, tmp_path: Path):
+    secret = f"sk-{uuid.uuid4().hex}"
+    standin.account(secret, "canary-restored")
+    apart.start()
+    apart.create_tenant("acme")
+    apart.set_credential("acme", secret)
+    token = apart.token("acme")
+    sdk = OpenAI(base_url=apart.openai_url, api_key=token, max_retries=0)
+    sdk.chat.completions.create(**ask("before"))
+    copy = tmp_path / "backup"
+    apart.run("backup", str(copy))
+    assert not list(copy.rglob("keystore*")), "a backup of the data holds no keys"
+    assert apart.stop() == 0
+    data = apart.folder / "data"
+    data.rename(tmp_path / "lost")
+    apart.run("restore", str(copy))
+    apart.start()
+    with pytest.raises(AuthenticationError) as raised:
+        sdk.models.list()
+    assert raised.value.code == "scope.revoked"
+    fresh = OpenAI(base_url=apart.openai_url, api_key=apart.token("acme"), max_retries=0)
+    answer = fresh.chat.completions.create(**ask("after"))
+    assert "canary-restored" in answer.choices[0].message.content
+
+
+def test_doctor_finds_a_sound_deployment_sound(deployment, acme):
+    deployment.run("config", "check")
+    deployment.run("doctor")
+
+
+def test_tenants_are_applied_from_a_file_and_applying_again_changes_nothing(apart: Deployment):
+    document = apart.folder.parent / "tenants.json"
+    document.write_text(
+        json.dumps({"tenants": [{"id": f"t{n}", "environments": ["live"]} for n in range(5)]})
+    )
+    apart.start()
+    first = apart.cli("tenant", "apply", "-f", str(document))
+    again = apart.cli("tenant", "apply", "-f", str(document))
+    assert {change["tenant"] for change in first["changes"]} == {f"t{n}" for n in range(5)}
+    assert again["changes"] == []
