@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Registry,
     rows::{Desk, TenantRow},
-    tenants::{MAX_ACCOUNTS, MAX_ALIASES, MAX_ENVIRONMENTS},
+    tenants::{MAX_ACCOUNTS, MAX_ALIASES, MAX_ENVIRONMENTS, bump},
 };
 
 /// Issuers' tokens carry no epoch of ours; they count by when they were issued. A new
@@ -241,7 +241,11 @@ fn settle(
             let alias = plan.after.record.id.to_string();
             return Err(Error::AliasTaken { alias, tenant: tenant.to_string() });
         }
-        bear(&mut plan.after);
+        let now = desk.now();
+        if takes_over_a_name(desk, plan)? {
+            plan.after.record.named_since = now.secs();
+        }
+        bear(&mut plan.after, now);
         desk.put_tenant(&mut plan.after)?;
     }
     for plan in &plans {
@@ -277,12 +281,13 @@ fn blank(id: &TenantId, now: Millis) -> TenantRow {
         aliases: Vec::new(),
         status: Status::Active,
         epoch: now.secs().saturating_sub(BEFORE),
+        named_since: 0,
         environments: Vec::new(),
         accounts: BTreeMap::new(),
         revoked: Vec::new(),
         created: now,
     };
-    TenantRow { record, revocations: 0, born: BTreeMap::new() }
+    TenantRow { record, revocations: 0, born: BTreeMap::new(), was: BTreeSet::new() }
 }
 
 /// Lays what a document says over a record. Lists are sets: sorted, each member once.
@@ -355,12 +360,33 @@ fn plan_pruning(
     }
 }
 
-/// Notes which environments are new with the revision that is written next.
-fn bear(row: &mut TenantRow) {
-    let names: BTreeSet<&Environment> = row.record.environments.iter().map(|e| &e.name).collect();
+/// Whether a tenant gets a name that was another's: outside tokens that name it may still be
+/// about, and they mean the other.
+fn takes_over_a_name(desk: &mut Desk<'_, '_>, plan: &Plan) -> Result<bool, Error> {
+    let record = &plan.after.record;
+    let had = plan.before.as_ref().map_or(&[][..], |row| &row.record.aliases);
+    let new = record.aliases.iter().filter(|alias| !had.contains(alias)).map(Alias::as_str);
+    let own = plan.before.is_none().then_some(record.id.as_str());
+    for name in new.chain(own) {
+        if desk.was_anothers(name, &record.id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Notes which environments are new with the revision that is written next. One that comes
+/// back moves the epoch, so that nothing minted before it went is good again.
+fn bear(row: &mut TenantRow, now: Millis) {
+    let names: BTreeSet<Environment> =
+        row.record.environments.iter().map(|e| e.name.clone()).collect();
+    row.was.extend(row.born.keys().filter(|name| !names.contains(*name)).cloned());
     row.born.retain(|name, _| names.contains(name));
     for name in names {
-        row.born.entry(name.clone()).or_insert(row.record.revision + 1);
+        if row.was.remove(&name) {
+            bump(&mut row.record, now);
+        }
+        row.born.entry(name).or_insert(row.record.revision + 1);
     }
 }
 
@@ -393,6 +419,7 @@ fn differences(plan: &Plan, out: &mut Vec<Change>) {
         accounts,
         revision: _,
         epoch: _,
+        named_since: _,
         revoked: _,
         created: _,
     } = &plan.after.record;

@@ -43,8 +43,11 @@ pub(crate) const SPENT: Table = table(51, "spent");
 /// tenant, id of a revoked credential → until when, in milliseconds
 pub(crate) const REVOKED: Table = table(52, "revoked");
 
+/// name → the tenant whose alias it was last
+pub(crate) const FORMER: Table = table(53, "former_alias");
+
 /// Every table of this crate, for the test that ids are unique.
-pub const TABLES: [Table; 13] = [
+pub const TABLES: [Table; 14] = [
     TENANT,
     ALIAS,
     API_KEY,
@@ -58,6 +61,7 @@ pub const TABLES: [Table; 13] = [
     RUN_GRANT_OF,
     SPENT,
     REVOKED,
+    FORMER,
 ];
 
 /// A tenant as stored. Its revocations are rows of their own, so that one more of them costs
@@ -70,6 +74,9 @@ pub(crate) struct TenantRow {
     /// The revision at which each environment came to be. A credential remembers it, so that
     /// an environment that was removed and added again does not revive old credentials.
     pub(crate) born: BTreeMap<Environment, u64>,
+    /// Environments that were removed. Adding one back voids what was minted for it before.
+    #[serde(default)]
+    pub(crate) was: BTreeSet<Environment>,
 }
 
 impl TenantRow {
@@ -220,10 +227,21 @@ impl<'t, 's> Desk<'t, 's> {
         Ok(())
     }
 
+    /// Gives a name free. Whose it was is remembered: see [`Desk::was_anothers`].
     pub(crate) fn drop_alias(&mut self, alias: &str) -> Result<(), Error> {
+        if let Some(owner) = self.owner(alias)? {
+            self.txn.put(FORMER, alias.as_bytes(), owner.as_str().as_bytes())?;
+        }
         self.txn.delete(ALIAS, alias.as_bytes())?;
         self.touched.keys.push(By::Alias(alias.into()));
         Ok(())
+    }
+
+    /// Whether a name was another tenant's before.
+    pub(crate) fn was_anothers(&mut self, name: &str, owner: &TenantId) -> Result<bool, Error> {
+        let found = self.txn.get(FORMER, name.as_bytes())?;
+        let former = found.map(|bytes| alias_owner(&bytes)).transpose()?;
+        Ok(former.is_some_and(|former| former != *owner))
     }
 
     // Revocations

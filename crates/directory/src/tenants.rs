@@ -183,7 +183,7 @@ impl Registry {
 }
 
 /// Whatever the clock says, an epoch is greater than the one before.
-fn bump(record: &mut TenantRecord, now: Millis) {
+pub(crate) fn bump(record: &mut TenantRecord, now: Millis) {
     record.epoch = (record.epoch + 1).max(now.secs());
 }
 

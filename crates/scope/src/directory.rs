@@ -40,6 +40,11 @@ pub struct TenantRecord {
     pub status: Status,
     /// Credentials made before this are void. In Unix seconds, strictly rising.
     pub epoch: u64,
+    /// Tokens of outside issuers that were issued at or before this are void, in Unix seconds:
+    /// when the tenant last took over a name that had been another's. Such a token names a
+    /// tenant, and what it named then was somebody else.
+    #[serde(default)]
+    pub named_since: u64,
     /// Its environments.
     pub environments: Vec<EnvironmentRecord>,
     /// Its accounts in outside systems: its allowlist there.
@@ -114,6 +119,12 @@ impl Listed {
     #[must_use]
     pub fn from_names(names: Vec<String>) -> Self {
         if names.len() == 1 && names[0] == "*" { Self::Any(Star::Star) } else { Self::These(names) }
+    }
+
+    /// Whether every name is.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        matches!(self, Self::Any(_))
     }
 
     /// Whether `name` is among them.

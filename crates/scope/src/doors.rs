@@ -15,7 +15,7 @@ use crate::{
     identity::{Identity, Inner, Shared},
     issuer::Trusted,
     standing::{Standing, Standings},
-    token::{Claims, MAX_CREDENTIAL, Parts, SKEW},
+    token::{Claims, MAX_CREDENTIAL, Parts, SKEW, issued_by},
 };
 
 /// Shards of the cache of proven credentials.
@@ -148,6 +148,48 @@ impl Doors {
         self.standings.refresh(tenant).await
     }
 
+    /// Forgets which credentials were proven, so that each is verified again: after a signing
+    /// key was withdrawn.
+    pub fn forget_proven(&self) {
+        for shard in &self.proven {
+            shard.lock().clear();
+        }
+    }
+
+    /// Whose a credential is and by which id it is revoked, whether or not it would be let in
+    /// now: of a suspended tenant, of an issuer that is trusted for exchanges only.
+    ///
+    /// # Errors
+    /// A credential that never was one of ours.
+    pub async fn identify(&self, credential: &str) -> Result<(TenantId, RandomId), Error> {
+        match Kind::of(credential) {
+            Some(Kind::ApiKey) => {
+                let digest = self.digester.digest(credential);
+                let key = self.directory.api_key(&digest).await?.ok_or(Error::Unknown)?;
+                Ok((key.tenant, key.id))
+            }
+            Some(Kind::RunGrant) => {
+                let digest = self.digester.digest(credential);
+                let grant = self.directory.run_grant(&digest).await?.ok_or(Error::Unknown)?;
+                Ok((grant.tenant, grant.id))
+            }
+            Some(Kind::Service | Kind::Operator) => {
+                Err(Error::Malformed("not a tenant's credential"))
+            }
+            None if credential.len() > MAX_CREDENTIAL => Err(Error::Malformed("too long")),
+            None => {
+                let parts = Parts::split(credential)?;
+                if self.is_ours(&parts)? {
+                    let identity = self.token_identity(&parts)?;
+                    return Ok((identity.tenant, identity.jti));
+                }
+                let says = self.trusted(&parts)?.verify(&parts, self.now()).await?;
+                let standing = self.standings.named(&says.tenant).await?;
+                Ok((standing.state().record.id.clone(), token_id(&parts)))
+            }
+        }
+    }
+
     /// The public keys of our tokens, as a JWK Set.
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
@@ -193,8 +235,12 @@ impl Doors {
             && proven.until > self.now()
             && proven.revision == proven.inner.standing().revision()
         {
-            proven.inner.live()?;
-            return Ok(Scope::from_inner(proven.inner));
+            match proven.inner.live() {
+                Ok(()) => return Ok(Scope::from_inner(proven.inner)),
+                // What could not be read may be readable now.
+                Err(Error::Unavailable(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         let inner = self.verify(credential).await?;
         inner.live()?;
@@ -222,7 +268,7 @@ impl Doors {
                     let identity = self.token_identity(&parts)?;
                     self.admit(identity).await
                 } else {
-                    self.by_issuer(credential, &parts).await
+                    self.by_issuer(&parts).await
                 }
             }
         }
@@ -295,7 +341,7 @@ impl Doors {
     }
 
     /// A trusted issuer's token, used directly.
-    async fn by_issuer(&self, credential: &str, parts: &Parts<'_>) -> Result<Arc<Inner>, Error> {
+    async fn by_issuer(&self, parts: &Parts<'_>) -> Result<Arc<Inner>, Error> {
         let trusted = self.trusted(parts)?;
         if !trusted.issuer.direct {
             return Err(Error::Issuer);
@@ -304,10 +350,10 @@ impl Doors {
         let standing = self.standings.named(&says.tenant).await?;
         let state = standing.state();
         // Its tokens know no epoch of ours, but they know when they were issued.
-        if says.iat <= state.record.epoch {
+        if issued_by(says.iat, state.record.epoch.max(state.record.named_since)) {
             return Err(Error::Revoked);
         }
-        let jti = token_id(credential);
+        let jti = token_id(parts);
         let identity = Identity {
             tenant: state.record.id.clone(),
             environment: says.environment,
@@ -355,10 +401,11 @@ impl Doors {
     }
 }
 
-/// An id for a token that has none of ours: the digest of all of its bytes.
-pub(crate) fn token_id(credential: &str) -> RandomId {
+/// An id for a token that has none of ours: the digest of what is signed. Not of the signature,
+/// which for ECDSA has a twin that verifies as well.
+pub(crate) fn token_id(parts: &Parts<'_>) -> RandomId {
     let mut id = [0; 16];
-    id.copy_from_slice(&blake3::hash(credential.as_bytes()).as_bytes()[..16]);
+    id.copy_from_slice(&blake3::hash(parts.message.as_bytes()).as_bytes()[..16]);
     RandomId::from_bytes(id)
 }
 

@@ -1,7 +1,7 @@
 //! The exchange (RFC 8693): a service credential turns what it holds into tenant tokens and
 //! run grants. What comes out never does more than what went in.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ids::{AgentId, Environment, Jti, Millis, RandomId, RunId, Subject, TenantId, WorkflowId};
 
@@ -9,7 +9,8 @@ use crate::{
     Digest, Doors, Error, Grants, Kind, Listed, Operator, Right, RunGrantRecord, Secret,
     ServiceRecord,
     doors::token_id,
-    token::{Claims, MAX_LINEAGE, MAX_TOKEN_LIFE, Parts},
+    standing::Standing,
+    token::{Claims, MAX_LINEAGE, MAX_TOKEN_LIFE, Parts, issued_by},
 };
 
 /// The longest life of a run grant.
@@ -136,7 +137,7 @@ impl Doors {
     /// # Errors
     /// A source that is not good, or an ask beyond what source and service allow.
     pub async fn exchange(&self, service: &Service, ask: Exchange<'_>) -> Result<Minted, Error> {
-        let held = self.held(&ask).await?;
+        let held = self.held(&service.0.tenants, &ask).await?;
         self.mint(&service.0, held, ask).await
     }
 
@@ -160,21 +161,32 @@ impl Doors {
             expires: None,
             revoked: false,
         };
-        let held = self.held(&ask).await?;
+        let held = self.held(&bound.tenants, &ask).await?;
         self.mint(&bound, held, ask).await
     }
 
-    async fn held(&self, ask: &Exchange<'_>) -> Result<Held, Error> {
+    async fn held(&self, bound: &Listed, ask: &Exchange<'_>) -> Result<Held, Error> {
         match ask.source {
-            Source::Tenant(name) => self.held_tenant(name).await,
-            Source::Issuer(token) => self.held_issuer(token).await,
-            Source::RunGrant(secret) => self.held_grant(secret).await,
-            Source::Token(token) => self.held_token(token).await,
+            Source::Tenant(name) => self.held_tenant(bound, name).await,
+            Source::Issuer(token) => self.held_issuer(bound, token).await,
+            Source::RunGrant(secret) => self.held_grant(bound, secret).await,
+            Source::Token(token) => self.held_token(bound, token).await,
         }
     }
 
-    async fn held_tenant(&self, name: &str) -> Result<Held, Error> {
-        let standing = self.standings.named(name).await?;
+    /// The tenant of this name, if it is one of those that may be minted for. A tenant that is
+    /// not, and one that does not exist, give the same answer.
+    async fn within(&self, bound: &Listed, name: &str) -> Result<Arc<Standing>, Error> {
+        match self.standings.named(name).await {
+            Ok(standing) if bound.allows(standing.state().record.id.as_str()) => Ok(standing),
+            Err(Error::Tenant) if bound.is_any() => Err(Error::Tenant),
+            Ok(_) | Err(Error::Tenant) => Err(beyond()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn held_tenant(&self, bound: &Listed, name: &str) -> Result<Held, Error> {
+        let standing = self.within(bound, name).await?;
         let state = standing.state();
         standing.check(state.record.epoch, &[])?;
         Ok(Held {
@@ -191,16 +203,17 @@ impl Doors {
         })
     }
 
-    async fn held_issuer(&self, token: &str) -> Result<Held, Error> {
+    async fn held_issuer(&self, bound: &Listed, token: &str) -> Result<Held, Error> {
         let parts = Parts::split(token)?;
         let trusted = self.trusted(&parts)?;
         let says = trusted.verify(&parts, self.now()).await?;
-        let mut held = self.held_tenant(&says.tenant).await?;
-        if says.iat <= held.epoch {
+        let mut held = self.held_tenant(bound, &says.tenant).await?;
+        let standing = self.standings.of(&held.tenant).await?;
+        if issued_by(says.iat, held.epoch.max(standing.state().record.named_since)) {
             return Err(Error::Revoked);
         }
-        let id = token_id(token);
-        self.standings.of(&held.tenant).await?.check(held.epoch, &[id])?;
+        let id = token_id(&parts);
+        standing.check(held.epoch, &[id])?;
         held.environment = Some(says.environment);
         held.workflow = says.workflow;
         held.subject = says.subject;
@@ -208,12 +221,13 @@ impl Doors {
         Ok(held)
     }
 
-    async fn held_grant(&self, secret: &str) -> Result<Held, Error> {
+    async fn held_grant(&self, bound: &Listed, secret: &str) -> Result<Held, Error> {
         if Kind::of(secret) != Some(Kind::RunGrant) {
             return Err(Error::Malformed("not a run grant"));
         }
         let digest: Digest = self.digester.digest(secret);
         let grant = self.directory.run_grant(&digest).await?.ok_or(Error::Unknown)?;
+        let standing = self.within(bound, grant.tenant.as_str()).await?;
         if grant.revoked {
             return Err(Error::Revoked);
         }
@@ -222,7 +236,7 @@ impl Doors {
         }
         let mut lineage = grant.lineage;
         lineage.push(grant.id);
-        self.standings.of(&grant.tenant).await?.check(grant.epoch, &lineage)?;
+        standing.check(grant.epoch, &lineage)?;
         Ok(Held {
             tenant: grant.tenant,
             epoch: grant.epoch,
@@ -237,12 +251,13 @@ impl Doors {
         })
     }
 
-    async fn held_token(&self, token: &str) -> Result<Held, Error> {
+    async fn held_token(&self, bound: &Listed, token: &str) -> Result<Held, Error> {
         let parts = Parts::split(token)?;
         if !self.is_ours(&parts)? {
             return Err(Error::Issuer);
         }
         let identity = self.token_identity(&parts)?;
+        self.within(bound, identity.tenant.as_str()).await?;
         let inner = self.admit(identity).await?;
         inner.live()?;
         let held = inner.identity.clone();
@@ -279,19 +294,14 @@ impl Doors {
             (None, Some(asked)) => asked,
             (None, None) => return Err(Error::Invalid("`scope` is needed".into())),
         };
-        let standing = self.standings.of(&held.tenant).await?;
-        if !standing.has(&environment) {
-            return Err(Error::Environment);
-        }
-        if !bound.tenants.allows(held.tenant.as_str())
-            || !bound.environments.allows(environment.as_str())
+        if !bound.environments.allows(environment.as_str())
             || !bound.workflows.allows(workflow.as_str())
             || !bound.grants.covers(&grants)
         {
-            return Err(Error::Grant(
-                "minting this: see the tenants, environments, workflows and grants of the service"
-                    .into(),
-            ));
+            return Err(beyond());
+        }
+        if !self.standings.of(&held.tenant).await?.has(&environment) {
+            return Err(Error::Environment);
         }
         if held.lineage.len() > MAX_LINEAGE {
             return Err(Error::Invalid(format!("narrowed more than {MAX_LINEAGE} times")));
@@ -388,6 +398,13 @@ impl Doors {
         self.directory.keep_run_grant(&self.digester.digest(secret.expose()), record).await?;
         Ok(minted)
     }
+}
+
+/// An ask for what the service may not mint.
+fn beyond() -> Error {
+    Error::Grant(
+        "minting this: see the tenants, environments, workflows and grants of the service".into(),
+    )
 }
 
 /// What is minted, all decided.

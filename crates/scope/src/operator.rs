@@ -6,12 +6,14 @@ use std::{sync::Arc, time::Duration};
 use ids::{Environment, RandomId};
 
 use crate::{
-    Access, Actor, Doors, Entry, Error, Grants, Kind, OperatorRecord, Read, Right, Scope, Write,
-    identity::Identity,
+    Access, Actor, Doors, Entry, Error, Grants, Kind, OperatorRecord, Read, Right, Scope, Status,
+    Write, identity::Identity,
 };
 
 /// How long an entry lasts.
 const ENTRY_LIFE: Duration = Duration::from_secs(15 * 60);
+/// The one action for which an erased tenant may be entered: to erase what is left of it.
+const ERASE: &str = "tenant.erase";
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 500;
 
@@ -74,7 +76,7 @@ impl Operator {
         reason: &str,
     ) -> Result<Scope<Read>, Error> {
         self.require(Right::Enter)?;
-        let scope = self.scope(tenant, environment).await?;
+        let scope = self.scope(tenant, environment, "operator.enter").await?;
         self.record(&scope, "operator.enter", tenant, reason).await?;
         Ok(scope.read_only())
     }
@@ -93,7 +95,7 @@ impl Operator {
         reason: &str,
     ) -> Result<Scope<Write>, Error> {
         self.require(Right::Write)?;
-        let scope = self.scope(tenant, environment).await?;
+        let scope = self.scope(tenant, environment, action).await?;
         self.record(&scope, action, target, reason).await?;
         Ok(scope)
     }
@@ -126,9 +128,17 @@ impl Operator {
         Ok(())
     }
 
-    async fn scope(&self, tenant: &str, environment: &Environment) -> Result<Scope<Write>, Error> {
+    async fn scope(
+        &self,
+        tenant: &str,
+        environment: &Environment,
+        action: &str,
+    ) -> Result<Scope<Write>, Error> {
         let standing = self.doors.standings.named(tenant).await?;
         let state = standing.state();
+        if state.record.status == Status::Erased && action != ERASE {
+            return Err(Error::Tenant);
+        }
         let jti = RandomId::draw(&*self.doors.entropy);
         let identity = Identity {
             tenant: state.record.id.clone(),

@@ -24,12 +24,15 @@ pub(crate) struct Standing {
 pub(crate) struct State {
     pub(crate) record: TenantRecord,
     revoked: HashMap<RandomId, ids::Millis>,
+    /// Whether a change is known to have been made that could not be read. Then nothing is
+    /// decided until it can be.
+    stale: bool,
 }
 
 impl State {
     fn new(record: TenantRecord) -> Self {
         let revoked = record.revoked.iter().map(|Revoked { id, until }| (*id, *until)).collect();
-        Self { record, revoked }
+        Self { record, revoked, stale: false }
     }
 }
 
@@ -76,6 +79,9 @@ impl Standing {
     }
 
     fn check_in(state: &State, epoch: u64, chain: &[RandomId]) -> Result<(), Error> {
+        if state.stale {
+            return Err(Unavailable("a change of the tenant could not be read".into()).into());
+        }
         match state.record.status {
             Status::Active => {}
             Status::Suspended => return Err(Error::Suspended),
@@ -89,12 +95,28 @@ impl Standing {
         Ok(())
     }
 
+    fn stale(&self) -> bool {
+        self.state.load().stale
+    }
+
+    /// Notes that there is a change that could not be read: fails closed until it can be.
+    fn distrust(&self) {
+        self.state.rcu(|now| State {
+            record: now.record.clone(),
+            revoked: now.revoked.clone(),
+            stale: true,
+        });
+        self.changed.send_modify(|_| {});
+    }
+
     /// Takes over a record that is newer than what is known.
     fn renew(&self, record: TenantRecord) {
         let next = Arc::new(State::new(record));
         let revision = next.record.revision;
         self.state.rcu(|now| {
-            if now.record.revision < revision { Arc::clone(&next) } else { Arc::clone(now) }
+            let newer =
+                now.record.revision < revision || (now.stale && now.record.revision == revision);
+            if newer { Arc::clone(&next) } else { Arc::clone(now) }
         });
         self.changed.send_if_modified(|known| {
             let newer = *known < revision;
@@ -123,15 +145,23 @@ impl Standings {
 
     /// The standing of a tenant by id or alias, from memory if it is there.
     pub(crate) async fn named(&self, name: &str) -> Result<Arc<Standing>, Error> {
-        if let Some(standing) = self.known.read().get(name) {
-            return Ok(Arc::clone(standing));
+        let known = self.known.read().get(name).cloned();
+        if let Some(standing) = known.filter(|standing| !standing.stale()) {
+            return Ok(standing);
         }
         self.load(name).await?.ok_or(Error::Tenant)
     }
 
-    /// Reads the registry again; what it says holds from now on.
+    /// Reads the registry again; what it says holds from now on. If it cannot be read, the
+    /// tenant's scopes fail until it can: the next use tries again.
     pub(crate) async fn refresh(&self, tenant: &TenantId) -> Result<(), Unavailable> {
-        self.load(tenant.as_str()).await.map(drop)
+        let read = self.load(tenant.as_str()).await;
+        if read.is_err()
+            && let Some(standing) = self.known.read().get(tenant)
+        {
+            standing.distrust();
+        }
+        read.map(drop)
     }
 
     async fn load(&self, name: &str) -> Result<Option<Arc<Standing>>, Unavailable> {

@@ -228,6 +228,12 @@ impl TokenKeys {
     }
 }
 
+/// Whether an outside issuer's token was issued at or before `since`, in Unix seconds. Its
+/// clock may be ahead by the tolerated skew, so the answer errs on the side of yes.
+pub(crate) fn issued_by(iat: u64, since: u64) -> bool {
+    iat.saturating_sub(SKEW.as_secs()) <= since
+}
+
 /// Checks a token's times, in Unix seconds; `late` is how long past its expiry it passes.
 pub(crate) fn check_times(
     iat: u64,

@@ -193,6 +193,7 @@ impl Registry {
             aliases: vec![unwrap(format!("org_{tenant}").parse())],
             status: Status::Active,
             epoch: now.secs().saturating_sub(3_600),
+            named_since: 0,
             environments: environments
                 .iter()
                 .map(|name| EnvironmentRecord { name: unwrap(Environment::parse(name)) })

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_directory::{Applied, Change, Document, TenantSpec};
+use ids::Clock as _;
 use proptest::prelude::*;
 use scope::Status;
 
@@ -176,6 +177,68 @@ async fn names_move_within_one_document() {
 /// What the registry should hold, by another way of thinking: final names first, then one
 /// check over all of them.
 type Model = BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>;
+
+/// A name that passes from one tenant to another takes no outside token along: what named the
+/// one yesterday must not open the other today.
+#[tokio::test]
+async fn a_name_taken_over_is_dated() {
+    let world = World::new();
+    let apply = |text: &str| {
+        let document = document(text);
+        let registry = world.registry.clone();
+        async move { registry.apply(document, WET).await.unwrap() }
+    };
+    apply(
+        r#"{"tenants": [{"id": "acme", "environments": ["live"], "aliases": ["org_1", "org_2"]},
+                        {"id": "globex", "environments": ["live"], "aliases": ["org_3"]}]}"#,
+    )
+    .await;
+    for tenant in ["acme", "globex"] {
+        assert_eq!(world.tenant(tenant).await.named_since, 0, "{tenant}");
+    }
+    let now = world.clock.now().secs();
+    apply(
+        r#"{"tenants": [{"id": "acme", "aliases": ["org_2"]},
+                        {"id": "globex", "aliases": ["org_3", "org_1"]}]}"#,
+    )
+    .await;
+    assert_eq!(world.tenant("acme").await.named_since, 0);
+    assert_eq!(world.tenant("globex").await.named_since, now, "moved within one document");
+
+    world.registry.erase_tenant(&id("acme")).await.unwrap();
+    apply(
+        r#"{"tenants": [{"id": "initech", "environments": ["live"], "aliases": ["org_2"]},
+                          {"id": "hooli", "environments": ["live"], "aliases": ["org_9"]}]}"#,
+    )
+    .await;
+    assert_eq!(world.tenant("initech").await.named_since, now, "an erased tenant's name");
+    assert_eq!(world.tenant("hooli").await.named_since, 0, "nobody's before");
+    apply(r#"{"tenants": [{"id": "globex", "aliases": ["org_3"]}]}"#).await;
+    apply(r#"{"tenants": [{"id": "org_1", "environments": ["live"]}]}"#).await;
+    assert_eq!(world.tenant("org_1").await.named_since, now, "as an id, too");
+    apply(r#"{"tenants": [{"id": "globex", "aliases": []}]}"#).await;
+    world.clock.advance(std::time::Duration::from_secs(60));
+    apply(r#"{"tenants": [{"id": "globex", "aliases": ["org_3"]}]}"#).await;
+    assert_eq!(world.tenant("globex").await.named_since, now, "one's own name comes back");
+}
+
+#[tokio::test]
+async fn an_environment_that_comes_back_revives_nothing() {
+    let world = World::new();
+    let apply = |text: &str| {
+        let document = document(text);
+        let registry = world.registry.clone();
+        async move { registry.apply(document, WET).await.unwrap() }
+    };
+    apply(r#"{"tenants": [{"id": "acme", "environments": ["live", "test"]}]}"#).await;
+    let before = world.tenant("acme").await.epoch;
+    apply(r#"{"tenants": [{"id": "acme", "environments": ["live"]}]}"#).await;
+    assert_eq!(world.tenant("acme").await.epoch, before, "what is gone needs no epoch");
+    apply(r#"{"tenants": [{"id": "acme", "environments": ["live", "new"]}]}"#).await;
+    assert_eq!(world.tenant("acme").await.epoch, before, "a new one neither");
+    apply(r#"{"tenants": [{"id": "acme", "environments": ["live", "test"]}]}"#).await;
+    assert!(world.tenant("acme").await.epoch > before);
+}
 
 fn expected(model: &Model, specs: &[TenantSpec]) -> Option<Model> {
     let mut next = model.clone();

@@ -214,3 +214,44 @@ async fn two_keys_of_one_id_leave_no_choice() {
     let token = sign(1, &header(), |_| {});
     assert_eq!(code(kit.authenticate(&token).await), "scope.unknown_key");
 }
+
+/// A name that was another tenant's: tokens that name it and were issued before mean the other.
+#[tokio::test]
+async fn a_token_from_before_a_name_was_taken_over_is_void() {
+    let (kit, ..) = kit(true).await;
+    let token = sign(1, &header(), |_| {});
+    kit.change("acme", |record| record.aliases.clear()).await;
+    kit.change("globex", |record| {
+        record.aliases.push("org_acme".parse().unwrap());
+        record.named_since = NOON.secs();
+    })
+    .await;
+    assert_eq!(code(kit.authenticate(&token).await), "scope.revoked");
+    assert_eq!(code(exchange(&kit, &token).await), "scope.revoked");
+    let ahead = sign(1, &header(), |claims| claims["iat"] = json!(NOON.secs() + 50));
+    assert_eq!(code(kit.authenticate(&ahead).await), "scope.revoked", "its clock may be ahead");
+}
+
+#[tokio::test]
+async fn revoking_all_covers_tokens_of_a_clock_that_is_ahead() {
+    let (kit, ..) = kit(true).await;
+    let ahead = sign(1, &header(), |claims| claims["iat"] = json!(NOON.secs() + 50));
+    assert_eq!(code(kit.authenticate(&ahead).await), "ok");
+    kit.change("acme", |record| record.epoch = NOON.secs()).await;
+    assert_eq!(code(kit.authenticate(&ahead).await), "scope.revoked");
+    assert_eq!(code(exchange(&kit, &ahead).await), "scope.revoked");
+}
+
+/// The id by which a token is revoked is of what was signed. A signature may have a twin.
+#[tokio::test]
+async fn a_token_is_revoked_by_what_it_says() {
+    let (kit, ..) = kit(false).await;
+    let token = sign(1, &header(), |_| {});
+    let (tenant, id) = kit.doors.identify(&token).await.unwrap();
+    assert_eq!(tenant.as_str(), "acme");
+    let twin = sign(1, &header(), |_| {});
+    assert_eq!(kit.doors.identify(&twin).await.unwrap().1, id);
+    assert_eq!(code(exchange(&kit, &token).await), "ok");
+    kit.revoke("acme", id).await;
+    assert_eq!(code(exchange(&kit, &token).await), "scope.revoked");
+}

@@ -69,6 +69,19 @@ async fn nobody_enters_without_a_record() {
 }
 
 #[tokio::test]
+async fn an_erased_tenant_is_entered_only_to_erase_what_is_left() {
+    let (kit, _) = kit().await;
+    let live: Environment = "live".parse().unwrap();
+    let secret = kit.registry.add_operator("ada", &[Right::Enter, Right::Write]);
+    let ada = kit.doors.operator(&secret).await.unwrap();
+    kit.change("acme", |record| record.status = scope::Status::Erased).await;
+    assert_eq!(code(ada.enter("acme", &live, "x").await), "scope.tenant");
+    let write = |action: &'static str| ada.enter_to_write("acme", &live, action, "x", "x");
+    assert_eq!(code(write("credential.set").await), "scope.tenant");
+    assert_eq!(code(write("tenant.erase").await), "ok");
+}
+
+#[tokio::test]
 async fn an_operator_mints_to_try_things_out() {
     let (kit, _) = kit().await;
     let secret = kit.registry.add_operator("ada", &[Right::Write]);

@@ -258,3 +258,30 @@ async fn keys_rotate_with_overlap() {
     assert_eq!(code(kit.authenticate(&unseen).await), "ok");
     assert!(TokenKeys::new(vec![]).is_err());
 }
+
+#[tokio::test]
+async fn a_change_that_cannot_be_read_fails_closed_until_it_can() {
+    let (kit, _) = kit().await;
+    let token = kit.mint("acme", "live", "support").await;
+    let scope = kit.authenticate(&token.secret).await.unwrap();
+    let down = |down| kit.registry.down.store(down, std::sync::atomic::Ordering::SeqCst);
+    kit.registry.change(scope.tenant(), |_| {});
+    down(true);
+    assert!(kit.doors.refresh(scope.tenant()).await.is_err());
+    assert_eq!(code(scope.live()), "scope.unavailable");
+    assert_eq!(scope.ended().await.code(), "scope.unavailable");
+    assert_eq!(code(kit.authenticate(&token.secret).await), "scope.unavailable");
+    down(false);
+    assert_eq!(code(kit.authenticate(&token.secret).await), "ok", "the next use reads again");
+    assert_eq!(code(scope.live()), "ok");
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_opens_nothing_that_was_proven_before() {
+    let (kit, _) = kit().await;
+    let token = kit.mint("acme", "live", "support").await;
+    assert_eq!(code(kit.authenticate(&token.secret).await), "ok");
+    kit.keys().replace(vec![SigningKey::from_seed(&[3; 32])]);
+    kit.doors.forget_proven();
+    assert_eq!(code(kit.authenticate(&token.secret).await), "scope.unknown_key");
+}
