@@ -30,6 +30,7 @@ address = "127.0.0.1:{control}"
 id = "standin"
 kind = "openai-compatible"
 base_url = "{standin}"
+extra_fields = ["top_k"]
 
 [[model.routes]]
 name = "plain"
@@ -221,7 +222,7 @@ class Deployment:
         return status, {name.lower(): value for name, value in received.items()}, text.decode()
 
     def admin(self, method: str, path: str, body: object = None, timeout: float = 30) -> dict:
-        headers = {"authorization": f"Bearer {self.operator}"}
+        headers = {"authorization": f"Bearer {self.operator}", "x-bulkhead-reason": "e2e"}
         status, _, text = self.http(
             method, f"{self.control}/admin/v1{path}", body, headers, timeout
         )

@@ -207,7 +207,7 @@ def test_a_suspended_tenant_is_refused_and_its_streams_end(deployment, client, s
 def test_revoking_a_tenant_voids_what_it_had(deployment, client):
     deployment.create_tenant("stark")
     old, key = client("stark"), deployment.key("stark")
-    deployment.admin("POST", "/tenants/stark/revoke", {})
+    deployment.admin("POST", "/tenants/stark/revoke", {"reason": "leaked"})
     refused(AuthenticationError, "scope.revoked", old.models.list)
     refused(AuthenticationError, "scope.revoked", client(api_key=key["secret"]).models.list)
     client("stark").models.list()

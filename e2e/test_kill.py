@@ -38,7 +38,7 @@ def write(deployment: Deployment, done: Acknowledged, until: int, seed: int) -> 
             tenant = f"t-{uuid.UUID(int=chance.getrandbits(128)).hex}"
             deployment.admin("POST", "/tenants", {"id": tenant, "environments": ["live"]})
             done.tenants.append(tenant)
-            body = {"workflow": "support", "scope": "model:models"}
+            body = {"workflow": "support", "scope": "model:models", "reason": "a test"}
             key = deployment.admin("POST", f"/tenants/{tenant}/environments/live/keys", body)
             done.keys.append(key | {"tenant": tenant})
             if chance.random() < 0.5:
@@ -112,5 +112,5 @@ def test_acknowledged_writes_survive_kill_9(apart: Deployment):
         entries = audited(apart)
         for name in done.tenants:
             assert name in entries, f"round {turn}, seed {seed}: {name} is not in the audit log"
-        apart.run("audit", "verify")
+        apart.run("audit", "verify", "--all", "--reason", "kill loop")
         apart.kill()

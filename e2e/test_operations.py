@@ -1,12 +1,15 @@
 """What an operator runs: logs without secrets, the audit log, backup and restore."""
 
 import json
+import subprocess
+import sys
+import time
 import uuid
 from pathlib import Path
 
 import pytest
 from deployment import Deployment
-from openai import AuthenticationError, OpenAI
+from openai import AuthenticationError, NotFoundError, OpenAI, PermissionDeniedError
 from test_sdk import ask
 
 
@@ -58,13 +61,80 @@ def test_the_audit_log_verifies_and_shows_the_refusals(deployment, client, acme,
         "GET", "/tenants/acme/environments/live/audit?limit=1000&reason=e2e"
     )
     assert "scope.mismatch" in json.dumps(listed)
-    deployment.run("audit", "verify")
+    deployment.run("audit", "verify", "--all", "--reason", "e2e")
     # The tenant sees in its own log that an operator looked, and why.
-    token = deployment.token("acme", grants="records:audit")
+    token = deployment.token("acme", grants="audit:read")
     status, _, text = deployment.http(
         "GET", f"{deployment.data}/v1/audit", headers={"authorization": f"Bearer {token}"}
     )
     assert status == 200 and "operator.enter" in text and "e2e" in text
+
+
+def test_an_export_verifies_with_what_the_guide_says(deployment, acme, tmp_path: Path):
+    """The verifier in docs/audit.md, as it stands there: an implementation that is not ours."""
+    of_acme = ("--tenant", "acme", "--environment", "live", "--reason", "e2e")
+    export = tmp_path / "acme.json"
+    export.write_text(deployment.run("audit", "export", *of_acme))
+    guide = (Path(__file__).parents[1] / "docs/audit.md").read_text()
+    verifier = guide.split("```python\n")[1].split("```")[0]
+
+    def verify() -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", verifier, str(export)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    done = verify()
+    assert done.returncode == 0 and "one chain to the head" in done.stdout, done.stderr
+    # And ours, offline, against the key that the server names.
+    key = deployment.run("audit", "head", *of_acme).split("verifier key: ")[1].split()[0]
+    deployment.run("audit", "verify", "--export", str(export), "--key", key)
+    changed = json.loads(export.read_text())
+    entry = changed["entries"][len(changed["entries"]) // 2]
+    entry["body"]["text"] = entry["body"]["text"].replace("allowed", "denied")
+    export.write_text(json.dumps(changed))
+    assert verify().returncode != 0
+    with pytest.raises(RuntimeError):
+        deployment.run("audit", "verify", "--export", str(export), "--key", key)
+
+
+def test_a_policy_that_is_reloaded_decides_the_next_hop(apart: Deployment, standin):
+    secret = f"sk-{uuid.uuid4().hex}"
+    standin.account(secret, "canary-policy")
+    policy = apart.folder / "policy.cedar"
+    policy.write_text("permit (principal, action, resource);")
+    with (apart.folder / "bulkhead.toml").open("a") as configuration:
+        configuration.write('\n[policy]\nfile = "policy.cedar"\n')
+    apart.start()
+    apart.create_tenant("acme")
+    apart.set_credential("acme", secret)
+    sdk = OpenAI(base_url=apart.openai_url, api_key=apart.token("acme"), max_retries=0)
+    sdk.chat.completions.create(**ask("permitted"))
+    policy.write_text('permit (principal, action, resource) when { principal.workflow == "x" };')
+    with pytest.raises(RuntimeError, match="policy.invalid"):
+        # `workflow` may be absent, so a policy that reads it unasked does not pass validation.
+        apart.run("policy", "reload")
+    sdk.chat.completions.create(**ask("the last good set stays in force"))
+    policy.write_text(
+        "permit (principal, action, resource)"
+        ' when { principal has workflow && principal.workflow == "billing" };'
+    )
+    apart.run("policy", "reload")
+    with pytest.raises(PermissionDeniedError) as raised:
+        sdk.chat.completions.create(**ask("denied"))
+    assert raised.value.code == "policy.denied"
+
+
+def test_a_run_shows_its_hops_and_no_payload(deployment, client, acme):
+    run, marker = f"run-{uuid.uuid4()}", f"payload-{uuid.uuid4().hex}"
+    sdk = client(api_key=deployment.token("acme", run=run))
+    answer = sdk.chat.completions.with_raw_response.create(**ask(marker))
+    with pytest.raises(NotFoundError):
+        sdk.chat.completions.create(**ask(marker, model="gpt-none"))
+    of_acme = ("--tenant", "acme", "--environment", "live", "--reason", "e2e")
+    until = time.monotonic() + 10
+    while answer.headers["x-request-id"] not in (shown := deployment.run("run", "show", run, *of_acme, "--json")):
+        assert time.monotonic() < until, f"the event is not there: {shown}"
+        time.sleep(0.05)
+    assert "model.unknown" in shown and marker not in shown and acme.canary not in shown
 
 
 def test_a_restore_voids_what_was_given_out_before(apart: Deployment, standin, tmp_path: Path):

@@ -54,15 +54,21 @@ def test_models_lists_the_routes(client, acme):
     assert client("acme").models.retrieve("plain").id == "plain"
 
 
-def test_unknown_fields_reach_the_provider(client, acme, standin):
+def test_fields_reach_the_provider_as_they_came(client, acme, standin):
     prompt = f"fields {uuid.uuid4()}"
-    extra = {"made_up": {"deeply": ["nested", 1.5, None]}}
     client("acme").chat.completions.create(
-        **ask(prompt), temperature=0.25, seed=7, extra_body=extra
+        **ask(prompt), temperature=0.25, seed=7, user="somebody", extra_body={"top_k": 1.50}
     )
     (seen,) = standin.requests(prompt)
-    assert (seen.json["temperature"], seen.json["seed"]) == (0.25, 7)
-    assert seen.json["made_up"] == extra["made_up"]
+    assert (seen.json["temperature"], seen.json["seed"], seen.json["top_k"]) == (0.25, 7, 1.5)
+    assert "user" not in seen.json, "whom the provider takes a caller for is not the caller's choice"
+
+
+@pytest.mark.parametrize("field", ["made_up", "cache_salt", "api_base", "Name-Space"])
+def test_a_field_that_is_not_known_is_refused_by_name(client, acme, field):
+    with pytest.raises(BadRequestError) as raised:
+        client("acme").chat.completions.create(**ask("fields"), extra_body={field: "x"})
+    assert raised.value.code == "request.unsupported"
 
 
 def test_every_answer_is_ours_and_is_not_to_be_stored(client, acme):

@@ -163,6 +163,14 @@ cache = {{ ttl_seconds = 3600 }}
         Ok(answer.text())
     }
 
+    /// A figure of `/metrics`, by its name with labels, exactly as it stands there.
+    pub(crate) fn figure(&self, runtime: &Runtime, name: &str) -> Result<u64> {
+        let text = self.admin(runtime, "GET /metrics", "")?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .with_context(|| format!("/metrics has no {name}"))
+    }
+
     /// Resident memory of the running server, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
         let child = self.child.as_ref().context("not running")?;

@@ -61,6 +61,7 @@ fn main() -> Result<()> {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let results = results()?;
     let mut report = Report::new(PROMPT);
     println!("scope check");
     report.scope_check = Some(scope_check::measure(&runtime)?);
@@ -73,11 +74,14 @@ fn measure(arguments: &Arguments) -> Result<()> {
     report.idle_rss = ours.resident()?;
     report.rows = rows(&runtime, arguments, &kinds)?;
     report.loaded_rss = ours.resident()?;
+    for (end, count) in &mut report.events {
+        *count = ours.figure(&runtime, &format!("bulkhead_events_total{{end=\"{end}\"}}"))?;
+    }
     ours.stop()?;
     println!("start with {} tenants", arguments.tenants);
     report.start = Some(start::measure(&runtime, upstream.address, arguments.tenants)?);
     report.print();
-    report.write(&results()?)
+    report.write(&results)
 }
 
 /// What is measured: a name, where it listens and what it is asked.
@@ -144,9 +148,11 @@ fn rows(
     Ok(rows)
 }
 
-/// bench/results of the checkout that this was built in.
+/// bench/results of the checkout that this runs in.
 fn results() -> Result<PathBuf> {
-    let folder = std::env::current_dir()?.join("bench/results");
-    anyhow::ensure!(folder.is_dir(), "run this as `cargo xtask bench model`");
-    Ok(folder)
+    let bench = std::env::current_dir()?.join("bench");
+    anyhow::ensure!(bench.join("Cargo.toml").is_file(), "run this as `cargo xtask bench model`");
+    let results = bench.join("results");
+    std::fs::create_dir_all(&results)?;
+    Ok(results)
 }

@@ -53,6 +53,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     pub(crate) idle_rss: u64,
     pub(crate) loaded_rss: u64,
+    /// Events of the hops, by what became of them: one that was dropped is work that was not done.
+    pub(crate) events: [(&'static str, u64); 3],
     pub(crate) start: Option<Start>,
     pub(crate) scope_check: Option<ScopeCheck>,
 }
@@ -72,6 +74,7 @@ impl Report {
             rows: Vec::new(),
             idle_rss: 0,
             loaded_rss: 0,
+            events: [("written", 0), ("dropped", 0), ("failed", 0)],
             start: None,
             scope_check: None,
         }
@@ -159,6 +162,8 @@ impl Report {
             megabytes(self.idle_rss),
             megabytes(self.loaded_rss)
         );
+        let events = self.events.map(|(end, count)| format!("{count} {end}"));
+        println!("events: {}", events.join(", "));
         println!("controls on: {}\n", CONTROLS.join("; "));
         for bar in self.bars() {
             let mark = if bar.kept { "kept  " } else { "MISSED" };
@@ -194,6 +199,7 @@ impl Report {
             "rows": rows,
             "bars": bars,
             "resident_bytes": {"after_start": self.idle_rss, "after_load": self.loaded_rss},
+            "events": self.events.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "start": self.start.as_ref().map(|start| json!({
                 "tenants": start.tenants,
                 "ready_ms": start.ready.as_millis(),

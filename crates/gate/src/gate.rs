@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ids::Clock;
 use records::{Event, Recorder};
-use scope::{AuditSink, Decision, Entry, Scope, Write};
+use scope::{AuditSink, Decision, Entry, Scope, Status, Write};
 
 use crate::{
     Admission, Coded, Error, Hop, Pass, Policies, Version,
@@ -175,6 +175,10 @@ impl Gate {
     /// In a task of its own: whoever hangs up does not erase the trace. The denial stands,
     /// whether or not it can be written.
     async fn write(&self, scope: &Scope<Write>, entry: Entry) {
+        // The log of an erased tenant is gone, and nothing may come back.
+        if scope.tenant_record().status == Status::Erased {
+            return;
+        }
         let audit = Arc::clone(&self.audit);
         let written = scope.spawn(|scope| async move { audit.record(&scope, entry).await });
         let failed = match written.await {

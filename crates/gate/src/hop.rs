@@ -178,6 +178,12 @@ impl Hop {
         self.kind().mutates
     }
 
+    /// Whether a decision on it is worth remembering: not if the target is a name that the
+    /// caller made up, of which there is no end.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.kind().resource == Resource::Log || self.provider.is_some() || self.target == "*"
+    }
+
     pub(crate) fn kind(&self) -> &'static Kind {
         &KINDS[self.kind]
     }

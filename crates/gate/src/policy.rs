@@ -148,7 +148,7 @@ impl Policies {
         hop: &Hop,
     ) -> (Verdict, Version) {
         let set = self.set.load();
-        let Some(decisions) = &set.decisions else {
+        let Some(decisions) = set.decisions.as_ref().filter(|_| hop.is_bounded()) else {
             return (set.evaluate(&facts(), hop), set.version);
         };
         let key = decision_key(fingerprint, hop);

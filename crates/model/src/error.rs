@@ -31,8 +31,18 @@ pub enum Error {
         most: usize,
     },
     /// A field by which a caller would choose a partition, an account or a destination.
-    #[error("`{0}` is not accepted: {why}; remove it", why = crate::request::why_refused(.0))]
+    #[error("`{0}` is not accepted: {why}; remove it", why = crate::fields::why_refused(.0))]
     Unsupported(&'static str),
+    /// A field that is neither of chat completions nor allowed for the provider.
+    #[error(
+        "`{0}` is no field of chat completions that is known here; remove it, or have it allowed in the provider's `extra_fields`"
+    )]
+    UnknownField(String),
+    /// What is kept at the provider for an account that others here have, too.
+    #[error(
+        "`{0}` names something kept in the provider's account, which this credential shares with others; send the content itself"
+    )]
+    Handle(&'static str),
     /// A field that names a tenant or an environment, in a form that nothing agrees with.
     #[error("{0} must be text that agrees with the credential; remove it")]
     Claim(String),
@@ -71,6 +81,11 @@ impl From<json::Error> for Error {
 }
 
 impl Error {
+    /// Names the field, cut to a length that an answer can hold.
+    pub(crate) fn unknown_field(name: &str) -> Self {
+        Self::UnknownField(name[..name.floor_char_boundary(64)].to_owned())
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -78,7 +93,7 @@ impl Error {
             Self::Json(_) | Self::Malformed { .. } => "request.malformed",
             Self::Duplicate | Self::Claim(_) => "scope.mismatch",
             Self::TooLarge { .. } => "request.too_large",
-            Self::Unsupported(_) => "request.unsupported",
+            Self::Unsupported(_) | Self::UnknownField(_) | Self::Handle(_) => "request.unsupported",
             Self::UnknownModel => "model.unknown",
             Self::NoCredential(_) => "model.no_credential",
             Self::Upstream(fault) => fault.code(),
@@ -146,6 +161,9 @@ impl std::fmt::Display for Phase {
 }
 
 impl Fault {
+    /// It says the credential that it was sent.
+    pub(crate) const REPEATS: Self = Self::Malformed("it repeats the credential");
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {

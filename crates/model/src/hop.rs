@@ -8,9 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use cache::{Cache, Found, Hit, KeyParts, Turn, Version};
-use futures_util::{StreamExt, stream};
 use gate::Pass;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ids::{RouteName, frame::Frame};
 use scope::{Access, Scope, Write};
 use serde::{Deserialize, de::IgnoredAny};
@@ -21,6 +20,7 @@ use crate::{
     Answer, Body, CacheStatus, CallerCache, ChatRequest, Error, Fault, Limits, ModelCard, Provider,
     Route, Settings,
     answer::{EVENTS, JSON},
+    delivery::{Delivery, LARGE},
     relay::{Keep, Relay},
     scrub, sse,
     stored::{self, Form},
@@ -30,9 +30,6 @@ use crate::{
 
 /// Of an error's body, so much is read.
 const ERROR_BODY: u64 = 64 * 1024;
-
-/// A cached stream is replayed in pieces of this size.
-const REPLAY: usize = 16 * 1024;
 
 /// The model surface. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +49,7 @@ struct Inner {
 /// A route, and what it takes to serve it.
 struct Entry {
     route: Route,
+    extra_fields: Vec<String>,
     version: Version,
     upstream: Arc<Upstream>,
 }
@@ -125,6 +123,7 @@ impl ModelHop {
             cards.push(ModelCard { name: route.name.clone(), provider: route.provider.clone() });
             let entry = Entry {
                 version: version(provider, route),
+                extra_fields: provider.extra_fields.clone(),
                 upstream: Arc::clone(upstream),
                 route: route.clone(),
             };
@@ -219,18 +218,20 @@ impl ModelHop {
                 Err(error)
             }
             Ok(Outcome::Kept(form, body)) => {
-                pass.tally().cache(CacheStatus::Hit.as_str()).bytes_out(body.len() as u64);
-                pass.complete();
-                Ok(replay(form, body))
+                pass.tally().cache(CacheStatus::Hit.as_str());
+                let content_type = match form {
+                    Form::Json => JSON,
+                    Form::Events => EVENTS,
+                };
+                let body = deliver(body, form, scope, pass);
+                Ok(answer(StatusCode::OK, content_type, CacheStatus::Hit, body))
             }
             Ok(Outcome::Whole { status, body, usage, cache }) => {
-                let tally = pass.tally();
-                tally.cache(cache.as_str()).bytes_out(body.len() as u64);
+                let tally = pass.tally().cache(cache.as_str());
                 if let Some(usage) = usage {
                     tally.tokens(usage.prompt_tokens, usage.completion_tokens);
                 }
-                pass.complete();
-                Ok(answer(status, JSON, cache, Body::Full(body)))
+                Ok(answer(status, JSON, cache, deliver(body, Form::Json, scope, pass)))
             }
             Ok(Outcome::Refused { refusal: Refusal { status, body, retry_after }, cache }) => {
                 pass.tally().cache(cache.as_str()).bytes_out(body.len() as u64);
@@ -255,8 +256,12 @@ impl ModelHop {
     ) -> Result<Outcome, Error> {
         ask.concur(scope)?;
         let entry = self.inner.routes.get(ask.model()).ok_or(Error::UnknownModel)?;
+        ask.confined_to(&entry.extra_fields)?;
+        // Before the cache is asked: whoever has no credential any more has no answers of it.
+        let credential = self.credential(scope, entry, ask).await?;
+        let work = Work { scope, entry, ask, credential };
         let Some(kept) = entry.route.cache.filter(|_| !caller.no_store) else {
-            return self.ask(scope, entry, ask, None, CacheStatus::Bypass).await;
+            return work.run(None, CacheStatus::Bypass).await;
         };
         let form = if ask.stream() { Form::Events } else { Form::Json };
         let shelf = self.inner.cache.of(scope);
@@ -279,7 +284,7 @@ impl ModelHop {
             leader: None,
         };
         if caller.no_cache {
-            return self.ask(scope, entry, ask, Some(keep), CacheStatus::Bypass).await;
+            return work.run(Some(keep), CacheStatus::Bypass).await;
         }
         let fresh = |hit: &Hit| caller.max_age.is_none_or(|oldest| hit.age <= oldest);
         let mut hit = None;
@@ -295,19 +300,44 @@ impl ModelHop {
         if let Some(body) = hit.and_then(|hit| stored::decode(&hit.value, form)) {
             return Ok(Outcome::Kept(form, body));
         }
-        self.ask(scope, entry, ask, Some(keep), CacheStatus::Miss).await
+        work.run(Some(keep), CacheStatus::Miss).await
     }
 
-    /// Asks the provider, and keeps what it answers if that is wanted and it is whole.
-    async fn ask(
+    /// The credential for the route's provider.
+    async fn credential(
         &self,
         scope: &Scope<Write>,
         entry: &Entry,
         ask: &ChatRequest,
-        keep: Option<Keep>,
-        cache: CacheStatus,
-    ) -> Result<Outcome, Error> {
-        match self.fetch(scope, entry, ask).await {
+    ) -> Result<Arc<Credential>, Error> {
+        let provider = &entry.route.provider;
+        let wallet = self.inner.credentials.of(scope);
+        let credential = wallet
+            .get(provider, scope.workflow())
+            .await?
+            .ok_or_else(|| Error::NoCredential(provider.clone()))?;
+        if credential.shared
+            && let Some(handle) = ask.handle()
+        {
+            return Err(Error::Handle(handle));
+        }
+        Ok(credential)
+    }
+}
+
+/// What is to be asked of a provider, and for whom.
+struct Work<'a> {
+    scope: &'a Scope<Write>,
+    entry: &'a Entry,
+    ask: &'a ChatRequest,
+    credential: Arc<Credential>,
+}
+
+impl Work<'_> {
+    /// Asks the provider, and keeps what it answers if that is wanted and it is whole.
+    async fn run(self, keep: Option<Keep>, cache: CacheStatus) -> Result<Outcome, Error> {
+        let scope = self.scope;
+        match self.fetch().await {
             Ok(Fetched::Stream(exchange, credential)) => {
                 Ok(Outcome::Stream { exchange, credential, keep, cache })
             }
@@ -334,18 +364,8 @@ impl ModelHop {
         }
     }
 
-    async fn fetch(
-        &self,
-        scope: &Scope<Write>,
-        entry: &Entry,
-        ask: &ChatRequest,
-    ) -> Result<Fetched, Error> {
-        let provider = &entry.route.provider;
-        let wallet = self.inner.credentials.of(scope);
-        let credential = wallet
-            .get(provider, scope.workflow())
-            .await?
-            .ok_or_else(|| Error::NoCredential(provider.clone()))?;
+    async fn fetch(self) -> Result<Fetched, Error> {
+        let Self { scope, entry, ask, credential } = self;
         let body = ask.upstream_body(entry.route.upstream_model.as_deref())?;
         let exchange = entry.upstream.chat(scope, &credential, body, ask.stream()).await?;
         let status = exchange.status;
@@ -398,6 +418,7 @@ fn version(provider: &Provider, route: &Route) -> Version {
         max_response_bytes: _,
         allow_plain_http: _,
         ca_file: _,
+        extra_fields: _,
     } = provider;
     let Route { name, provider: _, upstream_model, cache: _ } = route;
     let framed = Frame::new("bulkhead.model.route.1")
@@ -421,8 +442,11 @@ async fn document(exchange: Box<Exchange>) -> Result<Fetched, Fault> {
     if !exchange.is(JSON) {
         return Err(Fault::Malformed("it is not JSON"));
     }
-    let status = exchange.status;
+    let (status, secret) = (exchange.status, exchange.secret());
     let body = exchange.collect().await?;
+    if secret.found_in(&body) {
+        return Err(Fault::REPEATS);
+    }
     let Ok(shape) = serde_json::from_slice::<Shape>(&body) else {
         return Err(Fault::Malformed("it is not a JSON object"));
     };
@@ -434,8 +458,7 @@ async fn document(exchange: Box<Exchange>) -> Result<Fetched, Fault> {
 /// Reads an error, and rebuilds it without credentials.
 async fn refusal(mut exchange: Box<Exchange>, credential: &Credential) -> Refusal {
     let status = exchange.status;
-    let retry_after = exchange.headers.get(header::RETRY_AFTER);
-    let retry_after = retry_after.filter(|v| v.len() <= 64 && v.to_str().is_ok()).cloned();
+    let retry_after = retry_after(&exchange.headers);
     exchange.at_most(ERROR_BODY);
     // An error whose words do not come is still one.
     let body = exchange.collect().await.unwrap_or_default();
@@ -443,16 +466,39 @@ async fn refusal(mut exchange: Box<Exchange>, credential: &Credential) -> Refusa
     Refusal { status, body: body.into(), retry_after }
 }
 
-fn replay(form: Form, body: Bytes) -> Answer {
-    match form {
-        Form::Json => answer(StatusCode::OK, JSON, CacheStatus::Hit, Body::Full(body)),
-        Form::Events => {
-            let pieces = (0..body.len()).step_by(REPLAY);
-            let pieces = pieces.map(move |at| Ok(body.slice(at..body.len().min(at + REPLAY))));
-            let stream = stream::iter(pieces.collect::<Vec<_>>()).boxed();
-            answer(StatusCode::OK, EVENTS, CacheStatus::Hit, Body::Stream(stream))
-        }
+/// `Retry-After`, if it is what RFC 9110 (10.2.3) says: seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(header::RETRY_AFTER)?;
+    let bytes = value.as_bytes();
+    let seconds = (1..=8).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit);
+    (seconds || is_date(bytes)).then(|| value.clone())
+}
+
+/// Whether this is a date as HTTP writes it now: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn is_date(bytes: &[u8]) -> bool {
+    const FORM: &[u8] = b"Www, 00 Mmm 0000 00:00:00 GMT";
+    const DAYS: &[u8] = b"MonTueWedThuFriSatSun";
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    bytes.len() == FORM.len()
+        && DAYS.chunks(3).any(|day| bytes.starts_with(day))
+        && MONTHS.chunks(3).any(|month| bytes[8..].starts_with(month))
+        && bytes[3..].iter().zip(&FORM[3..]).enumerate().all(|(at, (byte, form))| match form {
+            b'0' => byte.is_ascii_digit(),
+            // The month.
+            _ if (5..8).contains(&at) => true,
+            _ => byte == form,
+        })
+}
+
+/// An answer that is there already. A large one keeps the pass for as long as the caller
+/// takes to read it.
+fn deliver(body: Bytes, form: Form, scope: &Scope<Write>, mut pass: Pass) -> Body {
+    if body.len() > LARGE {
+        return Body::Stream(Box::pin(Delivery::new(body, form, scope, pass)));
     }
+    pass.tally().bytes_out(body.len() as u64);
+    pass.complete();
+    Body::Full(body)
 }
 
 fn answer(
@@ -463,4 +509,33 @@ fn answer(
 ) -> Answer {
     let content_type = HeaderValue::from_static(content_type);
     Answer { status, content_type, cache, retry_after: None, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        for (value, passes) in [
+            ("0", true),
+            ("120", true),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
+            ("Mon, 30 Feb 2026 00:00:00 GMT", true),
+            ("", false),
+            ("123456789", false),
+            ("-1", false),
+            ("1.5", false),
+            ("sk-abc", false),
+            ("Sun, 06 sk- 1994 08:49:37 GMT", false),
+            ("sk-, 06 Nov 1994 08:49:37 GMT", false),
+            ("Sun, 06 Nov 1994 08:49:37 sk-", false),
+            ("Sun, 06 Nov 1994 08:49:37 GMTx", false),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+            assert_eq!(retry_after(&headers).is_some(), passes, "{value}");
+        }
+    }
 }

@@ -14,8 +14,11 @@
 
 mod answer;
 mod controls;
+mod delivery;
 mod error;
+mod fields;
 mod hop;
+mod leak;
 mod pool;
 mod relay;
 mod request;
@@ -30,8 +33,9 @@ mod upstream;
 pub use answer::{Answer, Body, CacheStatus, ChatStream, ModelCard};
 pub use controls::{CallerCache, VERSION_HEADER};
 pub use error::{Error, Fault, Phase};
+pub use fields::REFUSED_FIELDS;
 pub use hop::ModelHop;
-pub use request::{ChatRequest, REFUSED_FIELDS};
+pub use request::ChatRequest;
 pub use settings::{
     CacheRoute, ClaimPath, Kind, Limits, Named, Provider, Route, Settings, Timeouts,
 };

@@ -31,6 +31,8 @@ use tokio::{
 use vault::SecretText;
 use zeroize::Zeroizing;
 
+use crate::leak::Forms;
+
 /// Pools kept at most; the one unused for longest goes.
 const POOLS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
@@ -94,6 +96,8 @@ pub(crate) struct Pools {
 /// The idle connections of one owner, and the headers that all its requests carry.
 pub(crate) struct Pool {
     pub(crate) headers: HeaderMap,
+    /// The secret that answers must not repeat.
+    pub(crate) secret: Arc<Forms>,
     idle: Mutex<Vec<Idle>>,
     total: Arc<AtomicUsize>,
 }
@@ -124,6 +128,7 @@ impl Pools {
         }
         let pool = Arc::new(Pool {
             headers: headers(secret, host),
+            secret: Arc::new(Forms::of(secret.expose())),
             idle: Mutex::default(),
             total: Arc::clone(&self.idle),
         });

@@ -17,7 +17,9 @@ use serde_json::json;
 use vault::Credential;
 
 use crate::{
-    Error, Fault, scrub,
+    Error, Fault,
+    leak::Forms,
+    scrub,
     sse::{Parser, Piece},
     stored::{self, Form},
     upstream::Exchange,
@@ -36,7 +38,8 @@ pub(crate) struct Keep {
 impl Keep {
     /// Keeps the answer and lets the followers go.
     pub(crate) async fn keep(self, scope: &Scope<Write>, form: Form, body: &[u8]) {
-        let kept = if body.len() as u64 > self.most {
+        // What an erasure removed must not come back.
+        let kept = if body.len() as u64 > self.most || scope.live().is_err() {
             Ok(false)
         } else {
             let value = stored::encode(form, body);
@@ -67,6 +70,7 @@ pub(crate) struct Relay {
     scope: Scope<Write>,
     ended: Pin<Box<dyn Future<Output = scope::Error> + Send>>,
     credential: Arc<Credential>,
+    secret: Arc<Forms>,
     /// Until the end is recorded.
     pass: Option<Pass>,
     keep: Option<Keep>,
@@ -83,6 +87,7 @@ impl Relay {
     ) -> Self {
         let held = scope.clone();
         Self {
+            secret: exchange.secret(),
             exchange: Some(exchange),
             parser: Parser::default(),
             scope: scope.clone(),
@@ -96,7 +101,12 @@ impl Relay {
 
     /// The next whole events, unless more has to come first.
     fn next_events(&mut self) -> Option<Bytes> {
+        // Once the end is recorded, nothing follows it.
+        self.pass.as_ref()?;
         match self.parser.next_piece()? {
+            Piece::Events(bytes) if self.secret.found_in(&bytes) => {
+                self.break_off(&Fault::REPEATS.into())
+            }
             Piece::Events(bytes) => {
                 self.copy_for_cache(&bytes);
                 let bytes = self.counted(bytes);
@@ -227,4 +237,57 @@ pub(crate) fn error_event(error: &Error) -> Bytes {
         "code": error.code(),
     }});
     Bytes::from(format!("data: {body}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cache::{KeyParts, LogAlarm, Version};
+    use ids::{ManualClock, Millis, OsEntropy};
+    use scope::Status;
+    use store::{Options, Store};
+    use testkit::Kit;
+    use vault::{FileRoot, Vault};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    /// An answer that is whole only after its tenant was erased is not kept.
+    #[tokio::test]
+    async fn nothing_is_kept_after_an_erasure() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Millis::from_secs(1_795_000_000)));
+        let root = FileRoot::create(directory.path().join("root.key"), &OsEntropy).unwrap();
+        let keys = directory.path().join("keys");
+        let vault = Vault::create(&keys, root, clock.clone(), Arc::new(OsEntropy)).await.unwrap();
+        let data = Options::new(directory.path().join("data"));
+        let store = Store::open(&data, clock.clone()).unwrap();
+        let (settings, secret) = (cache::Settings::default(), Zeroizing::new([3; 32]));
+        let alarm = Arc::new(LogAlarm);
+        let cache = Cache::open(settings, &store, &vault, secret, clock.clone(), alarm).unwrap();
+        let kit = Kit::new(clock).await;
+        let scope = kit.scope("acme", "live").await;
+        let key = |request: &[u8]| {
+            cache.of(&scope).key(&KeyParts {
+                kind: "model.chat",
+                entity: "m",
+                versions: &[],
+                policy: Version::of(b"p"),
+                config: Version::of(b"c"),
+                request,
+            })
+        };
+        let keep = |key| Keep {
+            cache: cache.clone(),
+            key,
+            ttl: Duration::from_secs(60),
+            most: 1_024,
+            leader: None,
+        };
+        let (before, after) = (key(b"before"), key(b"after"));
+        keep(before).keep(&scope, Form::Json, b"{}").await;
+        assert!(cache.of(&scope).get(&before).await.is_some());
+        kit.change("acme", |record| record.status = Status::Erased).await;
+        keep(after).keep(&scope, Form::Json, b"{}").await;
+        assert!(cache.of(&scope).get(&after).await.is_none());
+    }
 }

@@ -11,32 +11,10 @@ use scope::{Access, Claim, Names, Scope};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Error, Limits};
-
-/// Fields that would choose a partition, an account or a destination, with what each one
-/// would choose. They are refused by name; every other field passes through untouched.
-pub const REFUSED_FIELDS: &[(&str, &str)] = &[
-    ("cache", PARTITION),
-    ("caching", PARTITION),
-    ("cache_key", PARTITION),
-    ("cache_namespace", PARTITION),
-    ("cache_salt", PARTITION),
-    ("extra_key", PARTITION),
-    ("namespace", PARTITION),
-    ("nvext", PARTITION),
-    ("api_base", DESTINATION),
-    ("base_url", DESTINATION),
-    ("api_key", ACCOUNT),
-    ("extra_headers", ACCOUNT),
-];
-
-const PARTITION: &str = "whose cached answers and prefixes are used follows from the credential";
-const DESTINATION: &str = "where a request goes is set in the configuration";
-const ACCOUNT: &str = "the provider's credential comes from the vault";
-
-pub(crate) fn why_refused(field: &str) -> &'static str {
-    REFUSED_FIELDS.iter().find(|(name, _)| *name == field).map_or("", |(_, why)| why)
-}
+use crate::{
+    Error, Limits,
+    fields::{self, Fate, same},
+};
 
 /// A bounded, unambiguous body. Every object in it names each key once.
 #[derive(Clone)]
@@ -46,6 +24,10 @@ pub struct ChatRequest {
     model: String,
     stream: bool,
     claims: Vec<Stated>,
+    /// Fields that are not known, for the provider's configuration to allow.
+    unknown: Vec<String>,
+    /// Whether it has fields that are not sent on.
+    withholds: bool,
 }
 
 impl fmt::Debug for ChatRequest {
@@ -68,7 +50,8 @@ impl ChatRequest {
     ///
     /// # Errors
     /// Too large, no JSON, a repeated key, a field of the wrong type, or one that is refused
-    /// by name.
+    /// by name. Fields that are not known are refused later, unless the provider's
+    /// configuration allows them.
     pub fn parse(body: Bytes, limits: &Limits) -> Result<Self, Error> {
         if body.len() > limits.body_bytes {
             return Err(Error::TooLarge { bytes: body.len(), most: limits.body_bytes });
@@ -79,7 +62,8 @@ impl ChatRequest {
             return Err(Error::Malformed { field: "body", must: "an object" });
         };
         let mut model = None;
-        let mut stream = false;
+        let (mut stream, mut withholds) = (false, false);
+        let mut unknown = Vec::new();
         for (name, value) in fields {
             match (name.as_str(), value) {
                 ("model", Json::String(name)) if (1..=256).contains(&name.len()) => {
@@ -90,12 +74,22 @@ impl ChatRequest {
                 ("stream", _) => {
                     return Err(Error::Malformed { field: "stream", must: "true or false" });
                 }
-                (name, _) => refuse(name)?,
+                ("store", Json::Null | Json::Bool(false)) => {}
+                (name, _) => match fields::judge(name)? {
+                    Fate::Passes => {}
+                    Fate::Stays => withholds = true,
+                    Fate::Unknown => {
+                        // What is held against the credential agrees with it.
+                        if !limits.claims.iter().any(|claim| same(&claim.path, name)) {
+                            unknown.push(name.to_owned());
+                        }
+                    }
+                },
             }
         }
         let model = model.ok_or(Error::Malformed { field: "model", must: "a model's name" })?;
         let claims = stated(&json, limits)?;
-        Ok(Self { body, json, model, stream, claims })
+        Ok(Self { body, json, model, stream, claims, unknown, withholds })
     }
 
     /// The model, by the name that the caller uses.
@@ -151,32 +145,31 @@ impl ChatRequest {
         Some(format!("namespace={named}"))
     }
 
-    /// The body for a provider that knows the model as `upstream_model`: the same bytes, but
-    /// for that one value.
-    pub(crate) fn upstream_body(&self, upstream_model: Option<&str>) -> Result<Bytes, Error> {
-        match upstream_model {
-            Some(model) if model != self.model => renamed(&self.body, model),
-            _ => Ok(self.body.clone()),
+    /// Refuses the first field that is neither known nor among `extra`.
+    pub(crate) fn confined_to(&self, extra: &[String]) -> Result<(), Error> {
+        match self.unknown.iter().find(|name| !extra.contains(name)) {
+            Some(name) => Err(Error::unknown_field(name)),
+            None => Ok(()),
         }
     }
-}
 
-fn refuse(name: &str) -> Result<(), Error> {
-    // Spelled in another way, the provider might still understand it.
-    let refused = REFUSED_FIELDS.iter().find(|(refused, _)| same(refused, name));
-    match refused {
-        Some(_) if planted::is("cache-caller-namespace") => Ok(()),
-        Some((field, _)) => Err(Error::Unsupported(field)),
-        None => Ok(()),
+    /// What names something that an account of the provider's keeps, if anything does.
+    pub(crate) fn handle(&self) -> Option<&'static str> {
+        self.json.get("messages").and_then(fields::handle)
     }
-}
 
-/// Whether two keys are the same word, whatever the case, `-` and `_`.
-fn same(a: &str, b: &str) -> bool {
-    fn folded(text: &str) -> impl Iterator<Item = u8> {
-        text.bytes().filter(|b| !matches!(b, b'-' | b'_')).map(|b| b.to_ascii_lowercase())
+    /// The body for a provider that knows the model as `upstream_model`: the same bytes, but
+    /// for that one value and for fields that are not sent on.
+    pub(crate) fn upstream_body(&self, upstream_model: Option<&str>) -> Result<Bytes, Error> {
+        let model = upstream_model.filter(|model| *model != self.model);
+        if self.withholds {
+            return fields::without_stays(&self.body, model);
+        }
+        match model {
+            Some(model) => renamed(&self.body, model),
+            None => Ok(self.body.clone()),
+        }
     }
-    folded(a).eq(folded(b))
 }
 
 /// Everything in the body that names a tenant or an environment.
@@ -244,6 +237,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::REFUSED_FIELDS;
 
     fn parse(body: &str) -> Result<ChatRequest, Error> {
         ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes()), &Limits::default())
@@ -273,6 +267,58 @@ mod tests {
         }
         let limits = Limits { body_bytes: 12, ..Limits::default() };
         assert!(ChatRequest::parse(Bytes::from_static(br#"{"model":"m"}"#), &limits).is_err());
+    }
+
+    #[test]
+    fn a_field_has_to_be_known_or_allowed() {
+        for (body, extra, refused) in [
+            (r#"{"model":"m","temperature":1,"tools":[],"verbosity":"low"}"#, "", None),
+            (r#"{"model":"m","store":false}"#, "", None),
+            (r#"{"model":"m","tenant":"a","Environment":"b"}"#, "", None),
+            (r#"{"model":"m","top_k":1}"#, "", Some("top_k")),
+            (r#"{"model":"m","top_k":1}"#, "top_k", None),
+            (r#"{"model":"m","top_k":1,"min_p":1}"#, "top_k", Some("min_p")),
+            (r#"{"model":"m","Temperature":1}"#, "", Some("Temperature")),
+            (r#"{"model":"m","chat_template":"x"}"#, "", Some("chat_template")),
+            (r#"{"model":"m","priority":1}"#, "", Some("priority")),
+        ] {
+            let error = parse(body).unwrap().confined_to(&[extra.to_owned()]).err();
+            assert_eq!(error.as_ref().map(Error::code), refused.map(|_| "request.unsupported"));
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains(refused.unwrap_or_default()), "{body}: {text}");
+        }
+        let long = parse(&format!(r#"{{"model":"m","{}":1}}"#, "é".repeat(500))).unwrap();
+        assert!(long.confined_to(&[]).unwrap_err().to_string().len() < 400);
+    }
+
+    #[test]
+    fn fields_about_the_caller_stay_here() {
+        for (body, model, expected) in [
+            (
+                r#"{"user":"u", "model":"m", "n":1.00, "safety_identifier":"s","prompt_cache_key":"k"}"#,
+                None,
+                r#"{"model":"m","n":1.00}"#,
+            ),
+            (r#"{"us\u0065r":"u","model":"m"}"#, Some("a\"b"), r#"{"model":"a\"b"}"#),
+        ] {
+            let got = parse(body).unwrap().upstream_body(model).unwrap();
+            assert_eq!(got, expected.as_bytes(), "{body}");
+        }
+    }
+
+    #[test]
+    fn handles_are_found_in_messages() {
+        for (messages, found) in [
+            (r#"[{"role":"user","content":"file_id"}]"#, None),
+            (r#"[{"content":[{"type":"file","file":{"file_id":null,"file_data":"x"}}]}]"#, None),
+            (r#"[{"content":[{"file":{"file_id":"file-1"}}]}]"#, Some("file_id")),
+            (r#"[{"content":[{"file":{"fileId":"file-1"}}]}]"#, Some("file_id")),
+            (r#"[{"role":"assistant","audio":{"id":"audio-1"}}]"#, Some("audio.id")),
+            (r#"[{"content":[{"input_audio":{"data":"x"}}]}]"#, None),
+        ] {
+            let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
+            assert_eq!(parse(&body).unwrap().handle(), found, "{messages}");
+        }
     }
 
     #[test]

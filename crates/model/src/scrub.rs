@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::leak::Forms;
+
 /// What stands in the place of a word that was struck out.
 const STRUCK: &str = "[redacted]";
 
@@ -37,8 +39,13 @@ pub(crate) fn scrub(text: &str, secret: &str) -> String {
     if ids::planted::is("upstream-error-unscrubbed") {
         return text.to_owned();
     }
-    let whole = if secret.is_empty() { text.to_owned() } else { text.replace(secret, STRUCK) };
-    let parts: HashSet<&[u8]> = secret.as_bytes().windows(PART).collect();
+    let mut whole = if secret.is_empty() { text.to_owned() } else { text.replace(secret, STRUCK) };
+    let forms = Forms::of(secret);
+    for form in forms.each().filter_map(|form| std::str::from_utf8(form).ok()) {
+        whole = whole.replace(form, STRUCK);
+    }
+    let mut parts: HashSet<&[u8]> = secret.as_bytes().windows(PART).collect();
+    parts.extend(forms.each().flat_map(|form| form.windows(PART)));
     let mut out = String::with_capacity(whole.len().min(LONGEST));
     let mut after_scheme = false;
     let mut rest = whole.as_str();
@@ -99,6 +106,7 @@ fn envelope(says: Option<&Value>, generic: &str, secret: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
     use proptest::prelude::*;
 
     use super::*;
@@ -131,6 +139,24 @@ mod tests {
         ] {
             assert_eq!(scrub(text, SECRET), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn encoded_it_is_struck_out_too() {
+        let encode = |text: &str| STANDARD.encode(text);
+        for said in [
+            encode(SECRET),
+            encode(&format!("user:{SECRET}")),
+            encode(&SECRET[5..20]),
+            format!("x={}&", encode(&format!("Bearer {SECRET}"))),
+        ] {
+            let out = scrub(&format!("key {said} is bad"), SECRET);
+            assert!(out.contains(STRUCK), "{said}: {out}");
+            let longest = said.trim_matches(['x', '=', '&']);
+            assert!(!out.contains(&longest[8..20.min(longest.len())]), "{said}: {out}");
+        }
+        let out = scrub("key a%2Fb%2Bc%3Fd%26e0 is bad", "a/b+c?d&e0");
+        assert_eq!(out, "key [redacted] is bad");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ids::{ProviderId, RouteName, json};
 use scope::Names;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, target::Target};
+use crate::{Error, fields, target::Target};
 
 const MIB: u64 = 1 << 20;
 
@@ -62,6 +62,11 @@ pub struct Provider {
     /// inside one's own network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Top-level fields of requests that it understands beyond those of OpenAI's chat
+    /// completions, such as `top_k`. They are sent on untouched; every other unknown field is
+    /// refused. None that is refused by name can be allowed.
+    #[serde(default)]
+    pub extra_fields: Vec<String>,
 }
 
 const fn max_response_bytes() -> u64 {
@@ -224,6 +229,13 @@ impl Settings {
             }
             if provider.max_response_bytes == 0 {
                 return refuse(format!("provider {}: max_response_bytes is 0", provider.id));
+            }
+            if let Some(field) = provider.extra_fields.iter().find_map(|f| fields::refused(f)) {
+                return refuse(format!(
+                    "provider {}: extra_fields has `{field}`, which is never sent on: {}",
+                    provider.id,
+                    fields::why_refused(field)
+                ));
             }
             let target = Target::parse(&provider.base_url, provider.allow_plain_http)
                 .map_err(|why| Error::Settings(format!("provider {}: {why}", provider.id)))?;

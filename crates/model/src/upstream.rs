@@ -26,6 +26,7 @@ use vault::Credential;
 use crate::{
     Fault, Phase, Provider, Timeouts,
     answer::{EVENTS, JSON},
+    leak::Forms,
     pool::{Line, Owner, Pool, Pools, Wire},
     target::Target,
 };
@@ -216,6 +217,11 @@ impl Exchange {
         let value = self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let essence = value.and_then(|v| v.split(';').next()).unwrap_or_default();
         essence.trim().eq_ignore_ascii_case(content_type)
+    }
+
+    /// What the answer must not repeat.
+    pub(crate) fn secret(&self) -> Arc<Forms> {
+        Arc::clone(&self.pool.secret)
     }
 
     /// Accepts no more than this, for an error's body.

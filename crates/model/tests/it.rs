@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod it {
     mod caching;
+    mod confinement;
+    mod delivery;
     mod faults;
     mod flights;
     mod identity;

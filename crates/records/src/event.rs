@@ -70,6 +70,10 @@ pub struct Event {
     /// By which route, as the caller named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteName>,
+    /// How many events of this tenant and environment were dropped around then, because too
+    /// many waited to be written. Such an event stands for those, and for no hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
     /// How it ended.
     pub end: End,
 }
@@ -102,7 +106,19 @@ impl Event {
             cache: None,
             provider: None,
             route: None,
+            dropped: None,
             end: End::Complete,
+        }
+    }
+
+    /// For events that were dropped, none so far; the first at this time and for this request.
+    pub(crate) fn dropped<A: Access>(scope: &Scope<A>, at: Millis, request: RequestId) -> Self {
+        Self {
+            workflow: None,
+            run: None,
+            dropped: Some(0),
+            end: End::Failed,
+            ..Self::of(scope, at, request, "records", "dropped")
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the cost of a hop's event is that of its bytes. A second table finds the chunks of a run.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use ids::{Clock, Entropy, Millis, RandomId, RunId, frame::Frame};
+use ids::{Clock, Entropy, Millis, RandomId, RequestId, RunId, frame::Frame};
 use parking_lot::Mutex;
 use scope::{Access, Maintenance, Scope, Status, SystemScope, Write};
 use serde::Deserialize;
@@ -40,6 +41,8 @@ const KEY: usize = 14;
 /// A digest of a run.
 const RUN: usize = 16;
 const SURFACE: &str = "event";
+/// Owners whose dropped events are told of in their own log, in one batch.
+const TOLD: usize = 1_024;
 
 /// Settings for events.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,11 +58,20 @@ pub struct Options {
     /// Bytes of events that one tenant may have in one environment; beyond that the oldest
     /// go. Default 256 MiB.
     pub bytes_per_environment: u64,
+    /// Denials of one tenant in one environment that are entries of their own in its audit
+    /// log, a day; the rest is counted in summaries. Default 1,000.
+    pub denials_per_day: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queue: 16_384, linger_ms: 200, keep_days: 30, bytes_per_environment: 256 << 20 }
+        Self {
+            queue: 16_384,
+            linger_ms: 200,
+            keep_days: 30,
+            bytes_per_environment: 256 << 20,
+            denials_per_day: 1_000,
+        }
     }
 }
 
@@ -92,8 +104,31 @@ struct Signals {
 
 struct Waiting {
     lanes: Lanes<(Scope<Write>, Event)>,
+    /// The events that tell owners how many of theirs were dropped.
+    dropped: HashMap<[u8; 32], (Scope<Write>, Event)>,
     /// Told when everything before them is written.
     flushes: Vec<oneshot::Sender<()>>,
+}
+
+impl Waiting {
+    fn note_dropped(&mut self, scope: &Scope<Write>, at: Millis, request: RequestId) {
+        let unit = scope.partition_bytes();
+        if self.dropped.len() >= TOLD && !self.dropped.contains_key(unit) {
+            return;
+        }
+        let (_, event) = self
+            .dropped
+            .entry(*unit)
+            .or_insert_with(|| (scope.clone(), Event::dropped(scope, at, request)));
+        event.dropped = event.dropped.map(|count| count.saturating_add(1));
+    }
+
+    /// Everything that waits, a batch per owner.
+    fn drain(&mut self) -> Vec<Vec<(Scope<Write>, Event)>> {
+        let mut batches = self.lanes.drain();
+        batches.extend(std::mem::take(&mut self.dropped).into_values().map(|note| vec![note]));
+        batches
+    }
 }
 
 struct Inner {
@@ -156,7 +191,11 @@ impl Recorder {
         let linger = Duration::from_millis(options.linger_ms);
         let signals = Arc::new(Signals::default());
         let inner = Arc::new(Inner {
-            waiting: Mutex::new(Waiting { lanes: Lanes::new(options.queue), flushes: Vec::new() }),
+            waiting: Mutex::new(Waiting {
+                lanes: Lanes::new(options.queue),
+                dropped: HashMap::new(),
+                flushes: Vec::new(),
+            }),
             options,
             store: store.clone(),
             vault: vault.clone(),
@@ -172,13 +211,19 @@ impl Recorder {
         Ok(Self(inner))
     }
 
-    /// Takes an event in. Never waits: if too many wait already, it is dropped and counted.
+    /// Takes an event in. Never waits: if too many wait already, it is dropped and counted,
+    /// and an event says how many of its owner's were.
     pub fn event(&self, scope: &Scope<Write>, event: Event) {
         let inner = &*self.0;
+        let (at, request) = (event.at, event.request);
         let item = (scope.clone(), event);
         let (taken, waiting) = {
             let mut waiting = inner.waiting.lock();
-            (waiting.lanes.push(scope.partition_bytes(), item), waiting.lanes.len())
+            let taken = waiting.lanes.push(scope.partition_bytes(), item);
+            if !taken {
+                waiting.note_dropped(scope, at, request);
+            }
+            (taken, waiting.lanes.len())
         };
         if !taken {
             inner.tally.dropped.fetch_add(1, Ordering::Relaxed);
@@ -239,7 +284,7 @@ async fn write_on(inner: Weak<Inner>, signals: Arc<Signals>, linger: Duration) {
         let Some(inner) = inner.upgrade() else { return };
         let (batches, flushes) = {
             let mut waiting = inner.waiting.lock();
-            (waiting.lanes.drain(), std::mem::take(&mut waiting.flushes))
+            (waiting.drain(), std::mem::take(&mut waiting.flushes))
         };
         stream::iter(batches).for_each_concurrent(AT_ONCE, |batch| inner.write_batch(batch)).await;
         for flush in flushes {

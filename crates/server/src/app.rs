@@ -19,6 +19,7 @@ use vault::{Credentials, Seed, Vault};
 use crate::{
     Error, Settings,
     extract::Extract,
+    load::Load,
     metrics::Metrics,
     routes::{Need, ROUTES},
 };
@@ -43,6 +44,7 @@ pub(crate) struct App {
     pub(crate) gate: Arc<Gate>,
     pub(crate) cache: Cache,
     pub(crate) model: ModelHop,
+    pub(crate) load: Load,
     pub(crate) metrics: Metrics,
     pub(crate) extract: Extract,
     pub(crate) system: SystemScope,
@@ -50,6 +52,10 @@ pub(crate) struct App {
     pub(crate) public: OnceLock<Public>,
     /// What the restore did that was finished while opening.
     pub(crate) restored: parking_lot::Mutex<Option<crate::Restored>>,
+    /// Held while the keys of tokens change.
+    pub(crate) signing: tokio::sync::Mutex<()>,
+    /// Tenants whose erasure has begun and is not at its end.
+    pub(crate) erasing: crate::erase::Erasing,
 }
 
 /// How the data plane is known outside; decided once it has an address.
@@ -99,15 +105,26 @@ impl App {
         grants
     }
 
-    /// Signs tokens with a new key from now on.
-    pub(crate) async fn rotate_signing(&self) -> Result<(), Error> {
-        let seeds = self.vault.rotate_signing(&self.system, TOKEN_KEYS).await?;
+    /// Signs tokens with a new key from now on. With `retire`, what the older ones signed is
+    /// void, now.
+    pub(crate) async fn rotate_signing(&self, retire: bool) -> Result<(), Error> {
+        let _turn = self.signing.lock().await;
+        let mut seeds = self.vault.rotate_signing(&self.system, TOKEN_KEYS).await?;
         self.keys.replace(signing_keys(&seeds));
+        if retire {
+            // Here first: even if one cannot be destroyed, it verifies nothing in this process.
+            self.keys.replace(signing_keys(&seeds[..1]));
+            self.doors.forget_proven();
+            while let Some(older) = seeds.get(1).map(|seed| seed.id) {
+                seeds = self.vault.retire_signing(&self.system, TOKEN_KEYS, older).await?;
+            }
+        }
         Ok(())
     }
 
     /// Lets go of the keys under which no living token can be signed any more.
     pub(crate) async fn retire_signing(&self) -> Result<(), Error> {
+        let _turn = self.signing.lock().await;
         let mut seeds = self.vault.signing_seeds(&self.system, TOKEN_KEYS).await?;
         let now = self.clock.now();
         // Twice the longest life of a token since another key took over.

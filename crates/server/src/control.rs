@@ -14,15 +14,17 @@ pub(crate) mod token;
 use std::{fmt::Display, time::Duration};
 
 use ids::{Environment, Millis};
-use scope::{Entry, Operator, Scope, TenantRecord, Write};
+use scope::{Entry, Operator, Right, Scope, TenantRecord, Write};
 use serde::Deserialize;
 
-use crate::{App, ask::Ask, fault::Fault};
+use crate::{App, ask::Ask, erase, fault::Fault};
 
 /// The header in which an operator says why.
 const REASON: &str = "x-bulkhead-reason";
 /// What stands in the log where a change was made without one.
 const NO_REASON: &str = "no reason given";
+/// The longest reason, in bytes; the doors have the same bound.
+const MAX_REASON: usize = 500;
 
 /// The query of a listing.
 #[derive(Debug, Deserialize)]
@@ -47,24 +49,41 @@ pub(crate) struct Why {
     reason: Option<String>,
 }
 
-/// Why an operator does something: from the body or query, or the header.
-fn reason(ask: &Ask, stated: Option<String>) -> Option<String> {
-    let header = || ask.headers().get(REASON).and_then(|value| value.to_str().ok());
-    stated.or_else(|| header().map(str::to_owned)).filter(|reason| !reason.trim().is_empty())
+/// Why an operator does something: from the body or query, or the header. One that no log would
+/// take is refused here, before anything is announced.
+fn reason(ask: &Ask, stated: Option<String>) -> Result<Option<String>, Fault> {
+    let header = || ask.headers().get(REASON).map(|value| value.to_str().unwrap_or("\0"));
+    let Some(reason) = stated.or_else(|| header().map(str::to_owned)) else { return Ok(None) };
+    let reason = reason.trim();
+    if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+        return Err(Fault::malformed(format!(
+            "a reason is text of {MAX_REASON} bytes at most, on one line"
+        )));
+    }
+    Ok(Some(reason.to_owned()).filter(|reason| !reason.is_empty()))
 }
 
 /// Why a change is made, for the log.
-fn cause(ask: &Ask, stated: Option<String>) -> String {
-    reason(ask, stated).unwrap_or_else(|| NO_REASON.to_owned())
+fn cause(ask: &Ask, stated: Option<String>) -> Result<String, Fault> {
+    Ok(reason(ask, stated)?.unwrap_or_else(|| NO_REASON.to_owned()))
 }
 
-/// Why a tenant's things are read: that has to be said.
+/// Why a tenant's things are read, or taken from it, or somebody is let in: that has to be said.
 fn needed(ask: &Ask, stated: Option<String>) -> Result<String, Fault> {
-    reason(ask, stated).ok_or_else(|| {
+    reason(ask, stated)?.ok_or_else(|| {
         Fault::malformed(format!(
             "say why, in `reason` or the header {REASON}: the tenant can read it in its audit log"
         ))
     })
+}
+
+/// Besides the right of the route, the one to enter tenants: who gives out a credential of a
+/// tenant can use it. A refusal is recorded, as that of a route is.
+async fn may_enter(operator: &Operator, action: &'static str) -> Result<(), Fault> {
+    let Err(error) = operator.require(Right::Enter) else { return Ok(()) };
+    let entry = Entry::denied(operator.actor(), "operator.denied", action, error.code());
+    operator.announce(entry).await?;
+    Err(error.into())
 }
 
 /// Announces a change in the deployment's log.
@@ -94,8 +113,10 @@ async fn announce_to(
     Ok(scopes)
 }
 
-/// Announces a change in one environment in that environment's log, and opens it.
+/// Announces a change in one environment in that environment's log and the deployment's, and
+/// opens it.
 async fn enter(
+    app: &App,
     operator: &Operator,
     ask: &Ask,
     action: &'static str,
@@ -103,9 +124,28 @@ async fn enter(
     reason: &str,
 ) -> Result<Scope<Write>, Fault> {
     let environment: Environment = ask.id("environment")?;
-    let (tenant, target) = (ask.param("tenant"), target.to_string());
-    let entered = operator.enter_to_write(tenant, &environment, action, &target, reason);
-    entered.await.map_err(not_there)
+    enter_into(app, operator, (ask.param("tenant"), &environment), action, target, reason).await
+}
+
+/// The same, for an environment that is not in the path.
+async fn enter_into(
+    app: &App,
+    operator: &Operator,
+    (tenant, environment): (&str, &Environment),
+    action: &'static str,
+    target: impl Display,
+    reason: &str,
+) -> Result<Scope<Write>, Fault> {
+    erase::not_begun(app, &named(app, tenant).await?.id).await?;
+    let target = target.to_string();
+    let entered = operator.enter_to_write(tenant, environment, action, &target, reason);
+    let scope = entered.await.map_err(not_there)?;
+    let entry = Entry::allowed(operator.actor(), action, scope.tenant())
+        .because(reason)
+        .with("environment", environment)
+        .with("of", target);
+    operator.announce(entry).await?;
+    Ok(scope)
 }
 
 /// To an operator, a tenant that is not there is a path that is not there.

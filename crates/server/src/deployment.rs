@@ -20,8 +20,10 @@ use vault::{EnvRoot, FileRoot, KeyProvider, Vault};
 use crate::{
     App, Error, RootKey, Settings,
     app::{TOKEN_KEYS, signing_keys},
+    erase,
     extract::Extract,
     jwks,
+    load::Load,
     metrics::Metrics,
     restore,
 };
@@ -30,7 +32,8 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(60);
 /// How long tasks of tenants have to end at shutdown.
 const TASKS: Duration = Duration::from_secs(10);
-/// How often the doors are told of a change before it is given up.
+/// How often the doors are told of a change. If they could not read it, nobody of the tenant is
+/// served until they can, at the next use.
 const TELLINGS: u32 = 5;
 
 /// An open deployment: its files, keys and registries, and everything that works on them.
@@ -135,6 +138,7 @@ impl Deployment {
         settings.check()?;
         let app = Arc::new(compose(settings, clock, entropy).await?);
         restore::finish(&app).await?;
+        erase::resume(&app).await?;
         let stop = CancellationToken::new();
         let (tended, stopping) = (Arc::clone(&app), stop.clone());
         let upkeep = system(Maintenance::Storage)
@@ -183,6 +187,7 @@ async fn compose(
     let audit =
         Audit::open(&settings.name, &store, &vault, Arc::clone(&clock), Arc::clone(&entropy))
             .await?;
+    audit.hold_denials_to(settings.records.denials_per_day);
     let recorder =
         Recorder::open(settings.records.clone(), &store, &vault, Arc::clone(&clock), &*entropy)?;
     let doors = Doors::open(
@@ -229,6 +234,7 @@ async fn compose(
     Ok(App {
         started: clock.now(),
         metrics: Metrics::new(settings.metrics.tenants),
+        load: Load::new(&settings.limits),
         extract: Extract::new(&settings.identity, &settings.model.limits.claims),
         settings,
         clock,
@@ -248,6 +254,8 @@ async fn compose(
         ready: AtomicBool::new(false),
         public: OnceLock::new(),
         restored: parking_lot::Mutex::new(None),
+        signing: tokio::sync::Mutex::default(),
+        erasing: erase::Erasing::default(),
     })
 }
 
@@ -291,6 +299,7 @@ async fn tend(app: &App, system: &SystemScope, stop: &CancellationToken) {
         if let Err(error) = app.store.sweep(system).await {
             tracing::error!(code = error.code(), %error, "expired rows could not be removed");
         }
+        erase::go_on(app).await;
         app.model.tidy();
         if let Err(error) = app.retire_signing().await {
             tracing::error!(code = error.code(), %error, "old signing keys could not be retired");

@@ -14,7 +14,7 @@ use crate::{
     extract,
     fault::{Coded, Fault},
     metrics::{Decision, HopKind},
-    routes::{Need, ROUTES, Reply, Route, Serve},
+    routes::{Need, ROUTES, Reply, Route, Serve, Watching},
 };
 
 pub(crate) async fn dispatch(
@@ -72,10 +72,12 @@ async fn serve(
             handler(Arc::clone(app), operator, ask).await
         }
         Serve::Watcher(handler) => {
+            let mut who = Watching::Operator;
             if !ids::planted::is("server-metrics-open") {
-                known.actor = Some(watcher(app, &ask).await?);
+                let (actor, proven) = watcher(app, &ask).await?;
+                (known.actor, who) = (Some(actor), proven);
             }
-            handler(Arc::clone(app), ask).await
+            handler(Arc::clone(app), who, ask).await
         }
     }
 }
@@ -121,14 +123,15 @@ async fn operator(app: &App, ask: &Ask) -> Result<Operator, Fault> {
     Ok(app.doors.operator(secret).await?)
 }
 
-async fn watcher(app: &App, ask: &Ask) -> Result<String, Fault> {
+async fn watcher(app: &App, ask: &Ask) -> Result<(String, Watching), Fault> {
     let secret = extract::one_bearer(ask.headers())?;
     if Kind::of(secret) == Some(Kind::Service) {
-        return Ok(format!("service:{}", app.doors.service(secret).await?.name()));
+        let service = app.doors.service(secret).await?;
+        return Ok((format!("service:{}", service.name()), Watching::Service));
     }
     let operator = operator(app, ask).await?;
     operator.require(Right::Read)?;
-    Ok(operator.actor().to_string())
+    Ok((operator.actor().to_string(), Watching::Operator))
 }
 
 /// To whoever comes with a tenant's credential, the control plane is not there.

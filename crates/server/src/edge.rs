@@ -29,6 +29,12 @@ pub(crate) struct Known {
     pub(crate) actor: Option<String>,
 }
 
+/// Whether an answer is to somebody whose credential holds.
+pub(crate) fn proven(response: &Response) -> bool {
+    let known = response.extensions().get::<Known>();
+    known.is_some_and(|known| known.tenant.is_some() || known.actor.is_some())
+}
+
 /// The route that was found, as an index into the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found(pub(crate) usize);

@@ -74,7 +74,7 @@ impl Extract {
             }
         }
         for (name, value) in query {
-            for (_, place, names) in self.fields.iter().filter(|(field, ..)| field == name) {
+            for (_, place, names) in self.fields.iter().filter(|(field, ..)| same(field, name)) {
                 claims.push(Claim { place, names: *names, value });
             }
         }
@@ -83,8 +83,17 @@ impl Extract {
 
     /// Whether a query parameter is a claim, and not one of the route's own.
     pub(crate) fn is_claim(&self, parameter: &str) -> bool {
-        self.fields.iter().any(|(field, ..)| field == parameter)
+        self.fields.iter().any(|(field, ..)| same(field, parameter))
     }
+}
+
+/// Whether two names are the same word, whatever the case, `-` and `_`: as fields of a body are
+/// compared.
+fn same(a: &str, b: &str) -> bool {
+    fn folded(text: &str) -> impl Iterator<Item = u8> {
+        text.bytes().filter(|b| !matches!(b, b'-' | b'_')).map(|b| b.to_ascii_lowercase())
+    }
+    folded(a).eq(folded(b))
 }
 
 /// Every bearer credential of a request.
@@ -198,7 +207,8 @@ mod tests {
             ("x-environment", "live"),
             ("x-other", "globex"),
         ]);
-        let query = [("tenant_id".to_owned(), "initech".to_owned())];
+        let query = ["tenant_id", "tenantId", "Tenant-ID", "tenants"]
+            .map(|name| (name.to_owned(), "initech".to_owned()));
         let claims = extract.claims(&headers, &query);
         let said: Vec<_> = claims.iter().map(|c| (c.place, c.value)).collect();
         assert_eq!(
@@ -208,7 +218,10 @@ mod tests {
                 ("header x-tenant-id", "globex"),
                 ("header x-environment", "live"),
                 ("query tenant_id", "initech"),
+                ("query tenant_id", "initech"),
+                ("query tenant_id", "initech"),
             ]
         );
+        assert!(extract.is_claim("tenantId") && !extract.is_claim("tenants"));
     }
 }

@@ -2,20 +2,24 @@
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, response::Response};
-use http::Request;
+use axum::Router;
+use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    App, Error, Plane, edge, routes,
+    App, Error, Plane,
+    delivery::Delivery,
+    edge,
+    places::{Line, Place, Places},
+    routes,
     settings::{Limits, Listener},
     stall::Stall,
     tls,
@@ -23,6 +27,8 @@ use crate::{
 
 /// How long a listener rests after the system refused it a connection (no descriptors left).
 const REST: Duration = Duration::from_millis(100);
+/// How often it is said that connections are turned away.
+const SAID: Duration = Duration::from_secs(10);
 
 /// The phases of an orderly end.
 #[derive(Clone, Debug, Default)]
@@ -54,27 +60,45 @@ impl Bound {
         Ok(Self { listener, tls, address, plane })
     }
 
-    /// Accepts until `phases.closing`; returns at once then, the socket closed.
-    pub(crate) async fn accept(self, app: Arc<App>, phases: Phases, open: TaskTracker) {
+    /// Accepts until `phases.closing`; returns at once then, the socket closed. At most `most`
+    /// connections are open at once.
+    pub(crate) async fn accept(
+        self,
+        app: Arc<App>,
+        phases: Phases,
+        open: TaskTracker,
+        most: usize,
+    ) {
         let router = routes::router(Arc::clone(&app), self.plane);
         let limits = &app.settings.limits;
-        let places = Arc::new(Semaphore::new(limits.connections));
-        app.metrics.connections(self.plane, Arc::clone(&places), limits.connections);
+        let places = Places::new(most, limits.connections_per_peer);
+        app.metrics.connections(self.plane, Arc::clone(&places.free), most);
+        let (mut full, mut failing) = (Seldom::default(), Seldom::default());
         loop {
             let accepted = tokio::select! {
                 () = phases.closing.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if let Some(count) = failing.again() {
+                        tracing::warn!(%error, count, "connections could not be accepted");
+                    }
                     tokio::time::sleep(REST).await;
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let place = tokio::select! {
+                () = phases.closing.cancelled() => return,
+                place = places.take(peer.ip()) => place,
+            };
+            let Some(place) = place else {
                 turn_away(&stream, self.tls.is_some());
+                if let Some(count) = full.again() {
+                    let (plane, code) = (self.plane.name(), "limit.connections");
+                    tracing::warn!(code, plane, count, "connections were turned away");
+                }
                 continue;
             };
             let served = Served {
@@ -85,10 +109,7 @@ impl Bound {
             };
             let tls = self.tls.clone();
             // A connection belongs to no tenant; each request on it gets its own scope.
-            open.spawn(async move {
-                served.connection(stream, tls).await;
-                drop(place);
-            });
+            open.spawn(async move { served.wanted(stream, tls, place).await });
         }
     }
 }
@@ -106,7 +127,25 @@ fn turn_away(stream: &TcpStream, tls: bool) {
         // Best effort: the peer sees a closed connection otherwise.
         let _ = stream.try_write(answer.as_bytes());
     }
-    tracing::warn!(code = "limit.connections", "a connection was turned away");
+}
+
+/// Says something that may happen often at once the first time, then with a count now and then.
+#[derive(Debug, Default)]
+struct Seldom {
+    said: Option<Instant>,
+    count: u64,
+}
+
+impl Seldom {
+    /// It happened again; how often since it was last said, if it is to be said now.
+    fn again(&mut self) -> Option<u64> {
+        self.count += 1;
+        if self.said.is_some_and(|said| said.elapsed() < SAID) {
+            return None;
+        }
+        self.said = Some(Instant::now());
+        Some(std::mem::take(&mut self.count))
+    }
 }
 
 /// What serves a connection.
@@ -118,31 +157,50 @@ struct Served {
 }
 
 impl Served {
-    async fn connection(&self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    /// Until it ends, or its place is better given to another.
+    async fn wanted(&self, stream: TcpStream, tls: Option<TlsAcceptor>, place: Place) {
+        let patience = Duration::from_secs(self.app.settings.limits.first_request_seconds);
+        tokio::select! {
+            () = self.connection(stream, tls, &place.line) => {}
+            () = place.line.unwanted(patience) => {
+                tracing::debug!("a connection was closed that nothing came on");
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, tls: Option<TlsAcceptor>, line: &Arc<Line>) {
         // Latency matters more than small packets; a failure costs nothing but latency.
         let _ = stream.set_nodelay(true);
         let limits = &self.app.settings.limits;
-        let stream = Stall::new(stream, Duration::from_secs(limits.unread_seconds));
-        let Some(tls) = tls else { return self.serve(stream).await };
+        let unread = limits.unread_seconds;
+        let floor = limits.unread_bytes_per_second.saturating_mul(unread).max(1);
+        let stream = Stall::new(stream, Duration::from_secs(unread), floor);
+        let Some(tls) = tls else { return self.serve(stream, line).await };
         let patience = Duration::from_secs(limits.header_seconds);
         let shaken = tokio::select! {
             () = self.phases.closing.cancelled() => return,
             shaken = tokio::time::timeout(patience, tls.accept(stream)) => shaken,
         };
         if let Ok(Ok(stream)) = shaken {
-            self.serve(stream).await;
+            self.serve(stream, line).await;
         }
     }
 
-    async fn serve<S>(&self, stream: S)
+    async fn serve<S>(&self, stream: S, line: &Arc<Line>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request: Request<Incoming>| {
             let (app, router, plane) = (Arc::clone(&self.app), self.router.clone(), self.plane);
+            let (line, busy) = (Arc::clone(line), line.begin());
             async move {
-                let answer = edge::answer(app, plane, router, request).await;
-                Ok::<Response<Body>, Infallible>(answer)
+                let mut answer = edge::answer(app, plane, router, request).await;
+                if line.answered(edge::proven(&answer)) {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                let answer = answer.map(|body| Delivery::new(body, busy));
+                Ok::<Response<Delivery>, Infallible>(answer)
             }
         });
         let mut connection = pin!(
@@ -178,4 +236,20 @@ fn builder(limits: &Limits) -> http1::Builder {
         builder.max_headers(limits.headers);
     }
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_often_is_said_seldom() {
+        let mut seldom = Seldom::default();
+        assert_eq!(seldom.again(), Some(1));
+        for _ in 0..1_000 {
+            assert_eq!(seldom.again(), None);
+        }
+        tokio::time::advance(SAID).await;
+        assert_eq!(seldom.again(), Some(1_001));
+    }
 }

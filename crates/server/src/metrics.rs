@@ -15,7 +15,10 @@ use ids::TenantId;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
-use crate::{Plane, routes::ROUTES};
+use crate::{
+    Plane,
+    routes::{ROUTES, Watching},
+};
 
 /// Upper bounds of the latency histogram, in seconds.
 const BOUNDS: [f64; 14] =
@@ -143,7 +146,7 @@ impl Metrics {
     }
 
     /// What this module counts, in the text format of Prometheus.
-    pub(crate) fn write(&self, out: &mut Text) {
+    pub(crate) fn write(&self, out: &mut Text, who: Watching) {
         out.family("bulkhead_requests_total", "counter", "Requests answered, by route.");
         for ((plane, route, status), count) in &*self.requests.lock() {
             let (method, path) =
@@ -158,10 +161,15 @@ impl Metrics {
         }
         self.write_latency(out);
         out.family("bulkhead_hops_total", "counter", "Hops of proven tenants.");
-        for (tenant, hops) in &*self.tenants.read() {
-            write_hops(out, tenant.as_str(), hops);
+        match who {
+            Watching::Operator => {
+                for (tenant, hops) in &*self.tenants.read() {
+                    write_hops(out, Some(tenant.as_str()), &hops.lock());
+                }
+                write_hops(out, Some("other"), &self.other.lock());
+            }
+            Watching::Service => write_hops(out, None, &self.sum()),
         }
-        write_hops(out, "other", &self.other);
         out.family("bulkhead_unproven_total", "counter", "Requests whose credential was refused.");
         for (code, count) in &*self.unproven.lock() {
             out.sample("bulkhead_unproven_total", &[("code", code)], *count);
@@ -175,6 +183,17 @@ impl Metrics {
                 out.sample("bulkhead_connections", &[("plane", plane.name())], open);
             }
         }
+    }
+
+    /// The hops of all tenants together.
+    fn sum(&self) -> BTreeMap<HopKind, u64> {
+        let mut sum = self.other.lock().clone();
+        for hops in self.tenants.read().values() {
+            for (kind, count) in &*hops.lock() {
+                *sum.entry(*kind).or_default() += count;
+            }
+        }
+        sum
     }
 
     fn write_latency(&self, out: &mut Text) {
@@ -210,17 +229,18 @@ fn count(hops: &Hops, kind: HopKind) {
     *hops.lock().entry(kind).or_default() += 1;
 }
 
-fn write_hops(out: &mut Text, tenant: &str, hops: &Hops) {
-    for (kind, count) in &*hops.lock() {
+fn write_hops(out: &mut Text, tenant: Option<&str>, hops: &BTreeMap<HopKind, u64>) {
+    for (kind, count) in hops {
         let (surface, action) = kind.grant.split_once(':').unwrap_or((kind.grant, ""));
         let labels = [
-            ("tenant", tenant),
+            ("tenant", tenant.unwrap_or_default()),
             ("surface", surface),
             ("action", action),
             ("decision", kind.decision.name()),
             ("code", kind.code),
         ];
-        out.sample("bulkhead_hops_total", &labels, *count);
+        let labels = if tenant.is_some() { &labels[..] } else { &labels[1..] };
+        out.sample("bulkhead_hops_total", labels, *count);
     }
 }
 
@@ -270,7 +290,7 @@ mod tests {
 
     fn text(metrics: &Metrics) -> String {
         let mut out = Text::default();
-        metrics.write(&mut out);
+        metrics.write(&mut out, Watching::Operator);
         out.finish()
     }
 

@@ -55,12 +55,15 @@ pub async fn restore_with(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Restored, Error> {
     let mark = mark(settings);
-    put(&mark).map_err(|why| Error::File { path: mark.clone(), why })?;
+    let ours = put(&mark).map_err(|why| Error::File { path: mark.clone(), why })?;
     let (from, to) = (backup.to_owned(), settings.storage.data.dir.clone());
     let copied = tokio::task::spawn_blocking(move || Store::restore(&from, &to)).await;
     if let Err(error) = copied.map_err(|_| store::Error::Panicked)? {
-        // Nothing that would open was put there.
-        take(&mark).map_err(|why| Error::File { path: mark, why })?;
+        // Nothing that would open was put there by this call. A mark from before it stands for
+        // data that an earlier call did put there.
+        if ours {
+            take(&mark).map_err(|why| Error::File { path: mark, why })?;
+        }
         return Err(error.into());
     }
     let deployment = Deployment::open_with(settings.clone(), clock, entropy).await?;
@@ -73,11 +76,16 @@ fn mark(settings: &Settings) -> PathBuf {
     settings.storage.keys.join(MARK)
 }
 
-fn put(mark: &Path) -> std::io::Result<()> {
-    let mut file = fs::File::create(mark)?;
+/// Makes the mark; whether it was not there yet.
+fn put(mark: &Path) -> std::io::Result<bool> {
+    let mut file = match fs::File::create_new(mark) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        file => file?,
+    };
     file.write_all(b"the data was restored from a backup: see `bulkhead restore`\n")?;
     file.sync_all()?;
-    sync_directory(mark)
+    sync_directory(mark)?;
+    Ok(true)
 }
 
 fn take(mark: &Path) -> std::io::Result<()> {
@@ -140,21 +148,12 @@ async fn again(
     if record.status == Status::Erased {
         return Ok(false);
     }
-    if record.status == Status::Suspended {
-        // Its scopes can be had only while it stands; nobody is served yet.
-        app.registry.resume(tenant).await?;
-    }
-    let record = erase::with(app, erase::whole(app, record).await?, &environments).await?;
-    let mut scopes = Vec::new();
-    for environment in &record.environments {
-        scopes.push(scope_of(app, tenant, &environment.name).await?);
-    }
-    erase::tenant(app, tenant, &scopes).await?;
+    erase::unattended(app, record, &environments, "restored from a backup").await?;
     Ok(true)
 }
 
 /// A scope of a tenant's environment, by a mandate that the deployment writes for itself.
-async fn scope_of(
+pub(crate) async fn scope_of(
     app: &App,
     tenant: &TenantId,
     environment: &Environment,

@@ -60,6 +60,15 @@ pub enum Need {
     Watcher,
 }
 
+/// Who looks at figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watching {
+    /// An operator, who may know which tenants there are.
+    Operator,
+    /// A service, which need not be for all of them.
+    Service,
+}
+
 pub(crate) type Reply = BoxFuture<'static, Result<Response, Fault>>;
 
 /// How a route is served, by what it needs.
@@ -69,7 +78,7 @@ pub(crate) enum Serve {
     Tenant(&'static str, fn(Arc<App>, Scope<Write>, Ask) -> Reply),
     Service(fn(Arc<App>, Service, Ask) -> Reply),
     Operator(Right, fn(Arc<App>, Operator, Ask) -> Reply),
-    Watcher(fn(Arc<App>, Ask) -> Reply),
+    Watcher(fn(Arc<App>, Watching, Ask) -> Reply),
 }
 
 /// A route.
@@ -137,7 +146,9 @@ macro_rules! public {
     ($($handler:ident)::+) => { Serve::Public(|app, ask| Box::pin($($handler)::+(app, ask))) };
 }
 macro_rules! watcher {
-    ($($handler:ident)::+) => { Serve::Watcher(|app, ask| Box::pin($($handler)::+(app, ask))) };
+    ($($handler:ident)::+) => {
+        Serve::Watcher(|app, who, ask| Box::pin($($handler)::+(app, who, ask)))
+    };
 }
 macro_rules! tenant {
     ($grant:literal, $($handler:ident)::+) => {
@@ -185,7 +196,7 @@ pub static ROUTES: &[Route] = &[
     route!(Control GET "/admin/v1/policy", operator!(Read, deployment::policy), "The policies in force"),
     route!(Control POST "/admin/v1/policy/reload", operator!(Write, deployment::reload_policy), "Reads the policy file again; a bad one leaves the last good one in force"),
     route!(Control POST "/admin/v1/keys/root/rotate", operator!(Write, deployment::rotate_root), "Wraps every key under the newest root key", deployment::RotateRoot),
-    route!(Control POST "/admin/v1/signing-keys/rotate", operator!(Write, deployment::rotate_signing), "Signs tokens with a new key from now on"),
+    route!(Control POST "/admin/v1/signing-keys/rotate", operator!(Write, deployment::rotate_signing), "Signs tokens with a new key from now on", deployment::RotateSigning),
     route!(Control GET "/admin/v1/audit", operator!(Read, reading::deployment_audit), "The deployment's own audit log"),
     route!(Control GET "/admin/v1/audit/head", operator!(Read, reading::deployment_head), "The signed head of the deployment's own audit log"),
     route!(Control GET "/admin/v1/audit/export", operator!(Read, reading::deployment_export), "The deployment's own audit log, for somebody else to verify"),

@@ -10,6 +10,7 @@ use crate::{
     App, Deployment, Error, Plane,
     app::Public,
     deployment::system,
+    files,
     listen::{Bound, Phases},
     settings::{CONTROL_PORT, DATA_PORT},
 };
@@ -34,14 +35,31 @@ impl Server {
         // A deployment is moved in here, so this is the first time.
         let _ = app.public.set(public);
         let (phases, open) = (Phases::default(), TaskTracker::new());
-        let accepting = [data, control].map(|bound| {
+        let shares = connections(app.settings.limits.connections);
+        let accepting = [(data, shares.data), (control, shares.control)].map(|(bound, most)| {
             let (app, phases, open) = (Arc::clone(&app), phases.clone(), open.clone());
-            system(Maintenance::Start).spawn(|_| bound.accept(app, phases, open))
+            system(Maintenance::Start).spawn(|_| bound.accept(app, phases, open, most))
         });
         app.ready.store(true, Ordering::Release);
         tracing::info!(data = %at_data, control = %at_control, "serving");
         Ok(Handle { deployment, accepting, phases, open, data: at_data, control: at_control })
     }
+}
+
+/// How many connections each listener may have, with the files that the process may open.
+fn connections(wanted: usize) -> files::Shares {
+    let most = files::raise();
+    let shares = files::shares(most, wanted);
+    if shares.data < wanted || shares.control < wanted {
+        tracing::warn!(
+            files = most,
+            data = shares.data,
+            control = shares.control,
+            wanted,
+            "the process may not open files for limits.connections: each listener has fewer; raise `ulimit -n` or LimitNOFILE"
+        );
+    }
+    shares
 }
 
 /// A deployment that is served.

@@ -114,6 +114,9 @@ pub struct Limits {
     /// Seconds that a connection may take to send a request's head, or be idle between
     /// requests. Default 60.
     pub header_seconds: u64,
+    /// Seconds that a new connection may take until its first request is there, TLS included.
+    /// Default 10.
+    pub first_request_seconds: u64,
     /// Seconds that a request's body may take. Default 60.
     pub body_seconds: u64,
     /// Seconds until the answer must begin. A stream may then last as long as its provider's
@@ -121,8 +124,19 @@ pub struct Limits {
     pub request_seconds: u64,
     /// Seconds that a client may leave an answer unread. Default 120.
     pub unread_seconds: u64,
-    /// Most connections of one listener. Default 4,096.
+    /// How fast a client has to read while an answer waits for it, in bytes per second over
+    /// `unread_seconds`; 0 asks for any byte at all. Default 4 KiB.
+    pub unread_bytes_per_second: u64,
+    /// Most connections of one listener; fewer where the process may not open as many files.
+    /// Default 4,096.
     pub connections: usize,
+    /// Most connections of one client's address (of a /64 with IPv6) to one listener, and at
+    /// most three quarters of all; three times as many from this machine. Default 1,024.
+    pub connections_per_peer: usize,
+    /// Most bytes of requests' bodies in memory for one tenant's environment. Default 32 MiB.
+    pub bodies_bytes_per_tenant: usize,
+    /// Most bytes of requests' bodies in memory for all tenants. Default 512 MiB.
+    pub bodies_bytes_total: usize,
     /// Most hops of one tenant's environment at once. Default 256.
     pub hops_per_tenant: u32,
     /// Seconds that `/health/ready` says no before the listeners close, for load balancers.
@@ -139,10 +153,15 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             headers: 100,
             header_seconds: 60,
+            first_request_seconds: 10,
             body_seconds: 60,
             request_seconds: 660,
             unread_seconds: 120,
+            unread_bytes_per_second: 4 << 10,
             connections: 4_096,
+            connections_per_peer: 1_024,
+            bodies_bytes_per_tenant: 32 << 20,
+            bodies_bytes_total: 512 << 20,
             hops_per_tenant: 256,
             drain_notice_seconds: 0,
             drain_seconds: 30,
@@ -303,13 +322,40 @@ impl Limits {
         within("limits.header_bytes", self.header_bytes as u64, 8_192, 1 << 20)?;
         within("limits.headers", self.headers as u64, 16, 1_000)?;
         within("limits.header_seconds", self.header_seconds, 1, 3_600)?;
+        within("limits.first_request_seconds", self.first_request_seconds, 1, 3_600)?;
         within("limits.body_seconds", self.body_seconds, 1, 3_600)?;
         within("limits.request_seconds", self.request_seconds, 1, 86_400)?;
         within("limits.unread_seconds", self.unread_seconds, 1, 86_400)?;
+        within("limits.unread_bytes_per_second", self.unread_bytes_per_second, 0, 1 << 30)?;
         within("limits.connections", self.connections as u64, 1, 1_000_000)?;
+        within("limits.connections_per_peer", self.connections_per_peer as u64, 1, 1_000_000)?;
+        self.check_bodies()?;
         within("limits.hops_per_tenant", self.hops_per_tenant.into(), 1, 1_000_000)?;
         within("limits.drain_notice_seconds", self.drain_notice_seconds, 0, 3_600)?;
         within("limits.drain_seconds", self.drain_seconds, 0, 86_400)
+    }
+
+    /// A body that is allowed has to fit.
+    fn check_bodies(&self) -> Result<(), Error> {
+        for (field, bytes, least, of) in [
+            (
+                "limits.bodies_bytes_per_tenant",
+                self.bodies_bytes_per_tenant,
+                self.body_bytes,
+                "limits.body_bytes",
+            ),
+            (
+                "limits.bodies_bytes_total",
+                self.bodies_bytes_total,
+                self.bodies_bytes_per_tenant,
+                "limits.bodies_bytes_per_tenant",
+            ),
+        ] {
+            if bytes < least {
+                return Err(Error::settings(field, format!("at least {of}: {least}")));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) const fn body_time(&self) -> Duration {
@@ -343,6 +389,8 @@ mod tests {
             (r#"{"lissten":{}}"#, "lissten"),
             (r#"{"limits":{"body":1}}"#, "`body`"),
             (r#"{"limits":{"body_bytes":1}}"#, "limits.body_bytes"),
+            (r#"{"limits":{"body_bytes":67108864}}"#, "limits.bodies_bytes_per_tenant"),
+            (r#"{"limits":{"bodies_bytes_total":1}}"#, "limits.bodies_bytes_total"),
             (r#"{"name":"A B"}"#, "name"),
             (r#"{"data":{"hosts":["https://x"]}}"#, "data.hosts"),
             (r#"{"data":{"address":"127.0.0.1:8643"}}"#, "control.address"),

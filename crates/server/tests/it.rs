@@ -3,12 +3,14 @@
 #[cfg(test)]
 mod it {
     mod ambiguity;
+    mod authority;
     mod bounds;
     mod drain;
     mod exchange;
     mod incidents;
     mod issuer;
     mod life;
+    mod load;
     mod ratchet;
     mod revocation;
     mod rig;

@@ -9,7 +9,7 @@ use store::{Range, Txn};
 use crate::{
     Error, KeyVersion, Vault,
     keystore::{Head, WRAPPED, Wrapped, data_rows, from_row},
-    seal::Unit,
+    seal::{Unit, not_erased},
 };
 
 /// Keys that one transaction wraps anew.
@@ -159,10 +159,14 @@ impl Vault {
     /// older ones still open. Returns its version.
     ///
     /// # Errors
-    /// What the keystore answers.
+    /// What the keystore answers; [`Error::Shredded`] if the tenant was erased.
     pub async fn rotate_data_key(&self, scope: &Scope<Write>) -> Result<u32, Error> {
-        let unit = *Unit::of(scope).id;
-        let made = self.change(2, move |this, txn| this.make_key(txn, &unit)).await;
+        let (unit, owner) = (*Unit::of(scope).id, scope.read_only());
+        let make = move |this: &Self, txn: &mut Txn<'_>| {
+            not_erased(&owner)?;
+            this.make_key(txn, &unit)
+        };
+        let made = self.change(2, make).await;
         self.ring().forget(&unit);
         made.map(|(_, key)| key.version)
     }

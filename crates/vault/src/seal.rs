@@ -12,7 +12,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use chacha20poly1305::{AeadInPlace as _, KeyInit as _, XChaCha20Poly1305};
 use ids::{Entropy, frame::Frame};
-use scope::{Access, Scope};
+use scope::{Access, Read, Scope, Status};
 use zeroize::Zeroizing;
 
 use crate::{Error, Plain, Vault, ring::Found};
@@ -137,28 +137,55 @@ impl<'a> Unit<'a> {
     }
 }
 
+/// Whose keys are used, and whether there still is anybody.
+pub(crate) trait Owner: Send + Sync {
+    /// The owner's scope, for a task of its own.
+    fn reader(&self) -> Scope<Read>;
+}
+
+impl<A: Access> Owner for Scope<A> {
+    fn reader(&self) -> Scope<Read> {
+        self.read_only()
+    }
+}
+
+/// Refuses to make a key for whom an erasure has ended: nothing of theirs may come back.
+pub(crate) fn not_erased(scope: &Scope<Read>) -> Result<(), Error> {
+    match scope.tenant_record().status {
+        Status::Erased => Err(Error::Shredded),
+        Status::Active | Status::Suspended => Ok(()),
+    }
+}
+
 /// Seals and opens the bytes of one tenant in one environment.
 #[must_use]
 #[derive(Clone, Copy)]
 pub struct Sealer<'a> {
     vault: &'a Vault,
     unit: Unit<'a>,
+    /// Nobody but the deployment itself has none.
+    owner: Option<&'a dyn Owner>,
 }
 
 impl<'a> Sealer<'a> {
-    pub(crate) const fn new(vault: &'a Vault, unit: Unit<'a>) -> Self {
-        Self { vault, unit }
+    pub(crate) const fn new(
+        vault: &'a Vault,
+        unit: Unit<'a>,
+        owner: Option<&'a dyn Owner>,
+    ) -> Self {
+        Self { vault, unit, owner }
     }
 
     /// Seals. The first time makes the owner's data key, durably, before it is used.
     ///
     /// # Errors
-    /// What the keystore answers.
+    /// What the keystore answers; [`Error::Shredded`] if the owner has no key and was erased.
     pub async fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Error> {
         if let Some(sealed) = self.try_seal(place, plain) {
             return sealed;
         }
-        let key = self.vault.current_key(self.unit.id).await?;
+        let owner = self.owner.map(Owner::reader);
+        let key = self.vault.current_key(self.unit.id, owner).await?;
         key.seal(&self.unit, place, plain, self.vault.entropy())
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use ids::{Clock, Entropy};
 use parking_lot::RwLock;
-use scope::{Access, Maintenance, Scope, SystemScope};
+use scope::{Access, Maintenance, Read, Scope, SystemScope};
 use store::{File, Store, Txn};
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ use crate::{
     credential::Held,
     keystore::{self, Head, MASTER, Wrapped, data_row, fingerprint, from_row},
     ring::{Found, Ring},
-    seal::{DEPLOYMENT, DataKey, Unit},
+    seal::{DEPLOYMENT, DataKey, Unit, not_erased},
 };
 
 /// What a keystore row takes, roughly, in bytes: for the store's cap on a commit.
@@ -133,12 +133,12 @@ impl Vault {
 
     /// The sealer of a scope's tenant and environment.
     pub fn of<'a, A: Access>(&'a self, scope: &'a Scope<A>) -> Sealer<'a> {
-        Sealer::new(self, Unit::of(scope))
+        Sealer::new(self, Unit::of(scope), Some(scope))
     }
 
     /// The sealer of the deployment itself: its own records, and quarantine.
     pub fn of_deployment(&self, _system: &SystemScope) -> Sealer<'_> {
-        Sealer::new(self, DEPLOYMENT)
+        Sealer::new(self, DEPLOYMENT, None)
     }
 
     /// How often bytes did not open because they were another owner's, another place's, or
@@ -197,8 +197,12 @@ impl Vault {
             .await
     }
 
-    /// The key that seals for a unit, made if there is none.
-    pub(crate) async fn current_key(&self, unit: &[u8; 32]) -> Result<Arc<DataKey>, Error> {
+    /// The key that seals for a unit, made if there is none and its owner was not erased.
+    pub(crate) async fn current_key(
+        &self,
+        unit: &[u8; 32],
+        owner: Option<Scope<Read>>,
+    ) -> Result<Arc<DataKey>, Error> {
         if let Some(key) = self.ring().current(unit) {
             return Ok(key);
         }
@@ -211,7 +215,7 @@ impl Vault {
         let (head, key) = match self.stored_key(&unit, head.current).await? {
             Some(key) => (head, key),
             // Decided anew inside the transaction: of a hundred first seals, one makes it.
-            None => self.change(2, move |this, txn| this.ensure_key(txn, &unit)).await?,
+            None => self.change(2, move |this, txn| this.ensure_key(txn, &unit, owner)).await?,
         };
         self.ring().remember(since, &unit, head, key.clone());
         Ok(key)
@@ -259,6 +263,7 @@ impl Vault {
         &self,
         txn: &mut Txn<'_>,
         unit: &[u8; 32],
+        owner: Option<Scope<Read>>,
     ) -> Result<(Head, Arc<DataKey>), Error> {
         let head = Head::read(txn, unit)?;
         if let Some(version) = head.current {
@@ -267,6 +272,8 @@ impl Vault {
             let row = row.ok_or(Error::Malformed("a head without its data key"))?;
             return Ok((head, self.unwrapped(&row_key, version, &row)?));
         }
+        // Asked here, behind every erasure that came first: its mark stands before it shreds.
+        owner.as_ref().map_or(Ok(()), not_erased)?;
         self.make_key(txn, unit)
     }
 

@@ -7,7 +7,10 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use super::{listing::BY_CLI, span::Span};
+use super::{
+    listing::{BY_CLI, TRYING},
+    span::Span,
+};
 use crate::{
     admin::Admin,
     fault::Fault,
@@ -78,6 +81,14 @@ pub(crate) struct Of {
     sub: Option<String>,
 }
 
+/// Why a credential is made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Because {
+    /// Why; it is on the record, where the tenant can read it
+    #[arg(long, value_name = "TEXT", default_value = TRYING)]
+    reason: String,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct MintArgs {
     #[command(flatten)]
@@ -86,6 +97,8 @@ pub(crate) struct MintArgs {
     what: For,
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    why: Because,
 }
 
 #[derive(Debug, clap::Args)]
@@ -150,7 +163,7 @@ pub(crate) fn object<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Value
 }
 
 async fn mint(args: MintArgs, grant: bool, ttl: Span, admin: &Admin, out: Printer) -> Result<()> {
-    let MintArgs { whom, what, of } = args;
+    let MintArgs { whom, what, of, why } = args;
     let ask = object([
         ("tenant", Some(json!(whom.tenant))),
         ("environment", Some(json!(whom.environment))),
@@ -161,7 +174,7 @@ async fn mint(args: MintArgs, grant: bool, ttl: Span, admin: &Admin, out: Printe
         ("sub", of.sub.map(Into::into)),
         ("ttl_seconds", Some(json!(ttl.secs()))),
         ("run_grant", Some(json!(grant))),
-        ("reason", Some(json!(BY_CLI))),
+        ("reason", Some(json!(why.reason))),
     ]);
     let minted = admin.post("/tokens", &ask).await?;
     secret(&minted, "token", out)

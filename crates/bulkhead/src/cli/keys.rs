@@ -39,7 +39,15 @@ call this with --given, then remove the old line.")]
     },
     /// Sign tokens under a new key; what the old one signed stays good until it expires
     #[command(name = "rotate-signing")]
-    Signing,
+    Signing {
+        /// Destroy the older keys at once: every token that they signed is void. For a key that
+        /// somebody else may have
+        #[arg(long, requires = "reason")]
+        retire_now: bool,
+        /// Why; it is on the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
 }
 
 pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result<()> {
@@ -55,8 +63,12 @@ pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result
             let path = format!("/tenants/{tenant}/environments/{environment}/data-key/rotate");
             (path, "rotated the data key", object([why]))
         }
-        Command::Signing => {
-            ("/signing-keys/rotate".to_owned(), "rotated the signing key", object([why]))
+        Command::Signing { retire_now, reason } => {
+            let ask = object([
+                ("retire_now", Some(json!(retire_now))),
+                ("reason", Some(json!(reason.as_deref().unwrap_or(BY_CLI)))),
+            ]);
+            ("/signing-keys/rotate".to_owned(), "rotated the signing key", ask)
         }
     };
     let done = progress("rotating", admin.post(&path, &ask)).await?;

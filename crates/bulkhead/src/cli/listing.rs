@@ -11,6 +11,8 @@ use crate::{
 
 /// The reason on the record where none is given.
 pub(crate) const BY_CLI: &str = "by the command line";
+/// The reason on the record for a credential that is made, where none is given.
+pub(crate) const TRYING: &str = "trying out";
 /// Rows of one page.
 const PAGE: usize = 500;
 

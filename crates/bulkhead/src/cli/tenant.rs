@@ -64,11 +64,11 @@ pub(crate) enum Command {
         reason: String,
     },
     /// Stop serving a tenant, at once; nothing is deleted
-    Suspend(Act),
+    Suspend(Take),
     /// Serve a suspended tenant again
     Resume(Act),
     /// Void every credential that was given out for a tenant, at once
-    Revoke(Act),
+    Revoke(Take),
     /// Erase a tenant: destroy its keys, delete its rows, end its runs. Cannot be undone
     Erase {
         /// Its id; not an alias, which may have moved
@@ -77,7 +77,7 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
         /// Why; it is on the record
-        #[arg(long, value_name = "TEXT", default_value = BY_CLI)]
+        #[arg(long, value_name = "TEXT")]
         reason: String,
     },
 }
@@ -101,6 +101,22 @@ pub(crate) struct Act {
     /// Why; it is on the record
     #[arg(long, value_name = "TEXT", default_value = BY_CLI)]
     reason: String,
+}
+
+/// What is taken from a whole tenant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Take {
+    /// Its id or an alias
+    tenant: String,
+    /// Why; it is on the record, where the tenant can read it
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+impl From<Take> for Act {
+    fn from(Take { tenant, reason }: Take) -> Self {
+        Self { tenant, reason }
+    }
 }
 
 pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result<()> {
@@ -129,10 +145,10 @@ pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result
             ];
             apply(&file, dry_run, &query, admin, out).await
         }
-        Command::Suspend(act) => act_on(act, "suspend", "suspended", admin, out).await,
+        Command::Suspend(act) => act_on(act.into(), "suspend", "suspended", admin, out).await,
         Command::Resume(act) => act_on(act, "resume", "resumed", admin, out).await,
         Command::Revoke(act) => {
-            act_on(act, "revoke", "voided every credential of", admin, out).await
+            act_on(act.into(), "revoke", "voided every credential of", admin, out).await
         }
         Command::Erase { tenant, yes, reason } => erase(&tenant, yes, &reason, admin, out).await,
     }
@@ -249,7 +265,14 @@ async fn erase(tenant: &str, yes: bool, reason: &str, admin: &Admin, out: Printe
     }
     let query = [("reason", reason.to_owned())];
     let erased = progress(&format!("erasing {tenant}"), admin.delete(&path, &query)).await?;
-    out.said(&erased, format!("erased {tenant}; a restored backup erases it again"))
+    let done = match erased.get("finished").and_then(Value::as_bool) {
+        Some(false) => "destroyed the keys of",
+        _ => "erased",
+    };
+    if done != "erased" {
+        print::note("some rows that they sealed wait to be removed: the server goes on by itself");
+    }
+    out.said(&erased, format!("{done} {tenant}; a restored backup erases it again"))
 }
 
 fn confirm(id: &str, out: Printer) -> Result<()> {

@@ -279,7 +279,7 @@ async fn wallets(
 
 async fn cast(admin: &Admin, operator: &Text, elsewhere: String) -> Result<Cast> {
     let key = async |tenant: &str| {
-        let ask = json!({ "workflow": "support", "scope": GRANTS });
+        let ask = json!({ "workflow": "support", "scope": GRANTS, "reason": "demo" });
         let made = admin.post(&format!("/tenants/{tenant}/environments/live/keys"), &ask).await?;
         secret(&made, "secret")
     };
@@ -314,7 +314,7 @@ async fn mint(
 ) -> Result<String> {
     let ask = json!({
         "tenant": tenant, "environment": environment, "workflow": workflow, "scope": grants,
-        "ttl_seconds": life.as_secs(),
+        "ttl_seconds": life.as_secs(), "reason": "demo",
     });
     secret(&admin.post("/tokens", &ask).await?, "token")
 }

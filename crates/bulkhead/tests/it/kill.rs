@@ -74,7 +74,7 @@ async fn write(
         let Some(_) = ask("POST", "/tenants".into(), Some(new)).await else { return };
         done.lock().await.tenants.push(tenant.clone());
         let path = format!("/tenants/{tenant}/environments/live/keys");
-        let new = json!({ "workflow": "support", "scope": "model:models" });
+        let new = json!({ "workflow": "support", "scope": "model:models", "reason": "a test" });
         let Some(key) = ask("POST", path, Some(new)).await else { return };
         let secret = key["secret"].as_str().unwrap().to_owned();
         if number % 2 == 0 {

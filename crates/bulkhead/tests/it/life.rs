@@ -21,6 +21,9 @@ async fn from_init_to_restore() {
 
     suspension(&deployment, &acme).await;
     keys(&deployment).await;
+    // What was signed before is void: a key was withdrawn.
+    assert_eq!(chat(&deployment, &acme).await.status, 401);
+    let (acme, globex) = (deployment.token("acme"), deployment.token("globex"));
     let copy = backed_up(&deployment);
 
     // What happens after the backup: a key, an erasure.
@@ -57,7 +60,9 @@ async fn suspension(deployment: &Deployment, token: &str) {
     assert_eq!(chat(deployment, token).await.status, 200);
     let reason = ["--tenant", "acme", "--environment", "live", "--reason", "looking"];
     let log = deployment.run(&[&["audit", "list"][..], &reason].concat());
-    for shown in ["tenant.suspend", "unpaid", "operator.enter", "looking", "token.mint"] {
+    for shown in
+        ["tenant.suspend", "unpaid", "operator.enter", "looking", "token.mint", "trying out"]
+    {
         assert!(log.out.contains(shown), "{shown}: {}", log.out);
     }
     let why = deployment.tell(&["audit", "list", "--tenant", "acme", "--environment", "live"]);
@@ -89,6 +94,7 @@ async fn keys(deployment: &Deployment) {
     for rotate in [
         &["keys", "rotate-root"][..],
         &["keys", "rotate-signing"],
+        &["keys", "rotate-signing", "--retire-now", "--reason", "leaked"],
         &["keys", "rotate-data", "--tenant", "acme", "--environment", "live"],
     ] {
         deployment.run(rotate);
@@ -158,7 +164,7 @@ async fn access_is_given_and_taken() {
         deployment.tell(&all)
     };
     assert_eq!(as_ada(&["tenant", "list"]).status, 0);
-    let refused = as_ada(&["tenant", "suspend", "acme"]);
+    let refused = as_ada(&["tenant", "suspend", "acme", "--reason", "unpaid"]);
     assert_eq!(refused.status, 1, "{refused:?}");
     assert!(refused.err.contains("scope.grant"), "{refused:?}");
 

@@ -190,12 +190,15 @@ fn the_exit_status_tells_refused_from_misused_from_unreachable() {
     let wrong = wrong.to_str().unwrap();
     let operator = deployment.operator();
     fs::write(wrong, operator.replace(&operator[14..24], "AAAAAAAAAA")).unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 12] = [
         (&["tenant", "show", "nobody"], 1, "directory.missing"),
         (&["tenant", "create", "UPPER", "-e", "live"], 1, "request.malformed"),
         (&["tenant", "list", "--token-file", wrong], 1, "the operator credential was not taken"),
         (&["tenant", "list", "--token-file", "/nowhere"], 1, "/nowhere"),
-        (&["tenant", "erase", "acme"], 2, "--yes"),
+        (&["tenant", "erase", "acme", "--reason", "gone"], 2, "--yes"),
+        (&["tenant", "erase", "acme", "--yes"], 2, "--reason"),
+        (&["tenant", "suspend", "acme"], 2, "--reason"),
+        (&["tenant", "revoke", "acme"], 2, "--reason"),
         (&["tenant", "list", "--limit", "many"], 2, "many"),
         (&["access", "token", "-t", "a", "-e", "live", "-w", "b", "--ttl", "1w"], 2, "15m"),
         (&["nonsense"], 2, "nonsense"),

@@ -275,3 +275,17 @@ proptest! {
         })?;
     }
 }
+
+/// What is under way when its tenant is erased leaves no entry in a log that is gone.
+#[tokio::test]
+async fn a_denial_of_an_erased_tenant_is_not_written() {
+    let world = World::new().await;
+    let gate = world.gate(bulkhead_gate::Policies::built_in(), Vec::new());
+    let scope = world.kit.scope("acme", "live").await;
+    gate.refuse(&scope, &chat(), "scope.mismatch", "it names globex").await;
+    let written = || world.kit.audit.of("acme/live").len();
+    assert_eq!(written(), 1);
+    world.kit.change("acme", |record| record.status = scope::Status::Erased).await;
+    gate.refuse(&scope, &chat(), "scope.mismatch", "it names globex").await;
+    assert_eq!(written(), 1);
+}

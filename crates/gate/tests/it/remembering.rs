@@ -29,6 +29,21 @@ async fn a_decision_is_worked_out_once() {
     assert_eq!(evaluations(&gate), 2, "another run");
 }
 
+/// Whoever asks for models that nobody has pushes no one's decisions out.
+#[tokio::test]
+async fn names_that_a_caller_made_up_are_not_remembered() {
+    let world = World::new().await;
+    let gate = world.ruled(ALL);
+    let scope = world.kit.scope("acme", "live").await;
+    let made_up = |action| Hop::model(action, "made-up", RequestId::draw(&OsEntropy));
+    for _ in 0..3 {
+        assert_eq!(says(&gate, &scope, chat()).await, "ok");
+        assert_eq!(says(&gate, &scope, made_up(Action::Chat)).await, "ok");
+        assert_eq!(says(&gate, &scope, made_up(Action::Models)).await, "ok");
+    }
+    assert_eq!(evaluations(&gate), 1 + 6);
+}
+
 #[tokio::test]
 async fn a_policy_that_looks_at_the_context_is_asked_each_time() {
     let world = World::new().await;

@@ -82,7 +82,8 @@ impl World {
 }
 
 pub(crate) fn chat() -> Hop {
-    Hop::model(Action::Chat, "gpt-5", RequestId::draw(&OsEntropy))
+    let hop = Hop::model(Action::Chat, "gpt-5", RequestId::draw(&OsEntropy));
+    hop.provider("openai".parse().unwrap())
 }
 
 /// What a surface fails with.

@@ -7,7 +7,7 @@ use records::End;
 
 use super::{
     standin::{Raw, RawStandIn, Reply, StandIn, completion, json, status},
-    world::{World, prompt, secret_of, settings, text},
+    world::{World, prompt, secret_of, settings, text, whose},
 };
 
 fn http(head: &str, body: &str) -> Vec<u8> {
@@ -318,7 +318,7 @@ async fn tls_needs_a_certificate_of_an_authority_that_is_trusted() {
     let model = world.hop(over_tls(upstream.address, Some("authority.pem")));
     for _ in 0..2 {
         let answer = world.ask(&model, &acme, &prompt("plain", "x")).await.unwrap();
-        assert!(text(answer).await.contains(&secret_of("acme", "live")));
+        assert!(text(answer).await.contains(&whose(&secret_of("acme", "live"))));
     }
     let connections: Vec<_> = upstream.seen().iter().map(|seen| seen.connection).collect();
     assert_eq!(connections, [0, 0]);

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     standin::{Reply, StandIn, chunks, completion, json, status},
-    world::{World, prompt, secret_of, settings, stream_prompt, text},
+    world::{World, prompt, secret_of, settings, stream_prompt, text, whose},
 };
 
 /// Many equal requests of each tenant at once; what each of them got, by tenant.
@@ -44,7 +44,7 @@ async fn equal_requests_of_one_tenant_ask_once_and_of_two_tenants_twice() {
         let misses = got.iter().filter(|(_, cache, _)| *cache == CacheStatus::Miss).count();
         assert_eq!(misses, 2);
         for (tenant, _, answer) in got {
-            let own = secret_of(tenant, "live");
+            let own = whose(&secret_of(tenant, "live"));
             assert!(answer.contains(&own), "{tenant}: {answer}");
             assert_eq!(answer.contains("[DONE]"), stream);
         }

@@ -8,7 +8,7 @@ use vault::SecretText;
 
 use super::{
     standin::{StandIn, completion, json},
-    world::{World, prompt, secret_of, settings, text},
+    world::{World, prompt, secret_of, settings, text, whose},
 };
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn shared_env() {
     upstream.answers(|_, seen| {
         let wanted: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
         let said = wanted["messages"][0]["content"].as_str().unwrap();
-        json(completion(&format!("{said} for {}", seen.authorization())))
+        json(completion(&format!("{said} for {}", seen.whose())))
     });
     let model = world.hop(settings(upstream.address));
     let world = std::sync::Arc::new(world);
@@ -136,7 +136,7 @@ async fn shared_env() {
             let nonce = format!("nonce {} of {tenant}", nth / 4);
             let asked = prompt(route, &nonce);
             let got = world.chat(&model, &scope, &asked, CallerCache::default()).await.unwrap();
-            let expected = format!("{nonce} for Bearer {}", secret_of(tenant, "live"));
+            let expected = format!("{nonce} for {}", whose(&secret_of(tenant, "live")));
             assert_eq!(text(got).await, completion(&expected));
         });
     }

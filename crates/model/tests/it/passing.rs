@@ -6,7 +6,7 @@ use records::End;
 
 use super::{
     standin::{StandIn, completion, json},
-    world::{World, prompt, secret_of, settings, text},
+    world::{World, prompt, secret_of, settings, text, whose},
 };
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn bodies_pass_byte_for_byte() {
     let answer = world.ask(&model, &acme, sent).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.cache), (200, CacheStatus::Bypass));
     assert_eq!(answer.content_type, "application/json");
-    let expected = completion(&format!("answer 0 to Bearer {}", secret_of("acme", "live")));
+    let expected = completion(&format!("answer 0 to {}", whose(&secret_of("acme", "live"))));
     assert_eq!(text(answer).await, expected);
 
     let seen = &upstream.seen()[0];
@@ -41,9 +41,10 @@ async fn only_the_models_name_is_rewritten() {
     let (world, upstream) = (World::new().await, StandIn::new().await);
     let model = world.hop(settings(upstream.address));
     let acme = world.acme().await;
-    let body = "{\"x\":\"alias\",  \"model\" :\t\"alias\",\"messages\":[\"alias\"] }";
+    let body = "{\"x_unknown\":\"alias\",  \"model\" :\t\"alias\",\"messages\":[\"alias\"] }";
     world.ask(&model, &acme, body).await.unwrap();
-    let expected = "{\"x\":\"alias\",  \"model\" :\t\"real-name\",\"messages\":[\"alias\"] }";
+    let expected =
+        "{\"x_unknown\":\"alias\",  \"model\" :\t\"real-name\",\"messages\":[\"alias\"] }";
     assert_eq!(upstream.seen()[0].body, expected);
 }
 

@@ -43,6 +43,11 @@ impl Seen {
     pub(crate) fn authorization(&self) -> String {
         self.headers[header::AUTHORIZATION].to_str().unwrap().to_owned()
     }
+
+    /// Whose credential came along, without repeating it.
+    pub(crate) fn whose(&self) -> String {
+        super::world::whose(self.authorization().trim_start_matches("Bearer "))
+    }
 }
 
 /// What the stand-in answers.
@@ -124,7 +129,7 @@ impl StandIn {
 
     async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let script: Script = Box::new(|nth, seen| {
-            let text = format!("answer {nth} to {}", seen.authorization());
+            let text = format!("answer {nth} to {}", seen.whose());
             let wanted: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
             if wanted["stream"] == true { events(chunks(&text)) } else { json(completion(&text)) }
         });

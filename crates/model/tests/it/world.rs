@@ -120,6 +120,11 @@ pub(crate) fn secret_of(tenant: &str, environment: &str) -> String {
     format!("sk-{tenant}-{environment}-0123456789")
 }
 
+/// What shows whose secret it is and is not the secret.
+pub(crate) fn whose(secret: &str) -> String {
+    format!("the owner of {}", secret.replace("sk-", ""))
+}
+
 /// One provider `p` at this address, with routes `plain` (no cache), `kept` (an hour) and
 /// `alias` (the provider calls it `real-name`).
 pub(crate) fn settings(address: SocketAddr) -> Settings {
@@ -144,6 +149,7 @@ pub(crate) fn settings(address: SocketAddr) -> Settings {
             max_response_bytes: 1 << 20,
             allow_plain_http: false,
             ca_file: None,
+            extra_fields: vec!["x_unknown".into()],
         }],
         routes: vec![
             route("plain"),

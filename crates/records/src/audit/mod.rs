@@ -66,6 +66,13 @@ impl Owner {
             Self::Deployment => None,
         }
     }
+
+    fn is_erased(&self) -> bool {
+        match self {
+            Self::Unit(scope) => scope.tenant_record().status == Status::Erased,
+            Self::Deployment => false,
+        }
+    }
 }
 
 /// An entry's body: what is committed to, as canonical JSON (keys sorted, no white space).
@@ -145,13 +152,19 @@ impl Audit {
             head_key: *vault.subkey(&system, "audit heads"),
             signers: RwLock::new(Arc::new(signers(vault, &system).await?)),
             system,
-            denials: Denials::new(),
+            denials: Denials::new(crate::Options::default().denials_per_day),
             touched: Mutex::new(LruCache::sparse(TOUCHED)),
             stop: stop.clone(),
         });
         let weak = Arc::downgrade(&inner);
         SystemScope::claim(Maintenance::Audit).spawn(|_| settle_on(weak, stop));
         Ok(Self(inner))
+    }
+
+    /// Bounds the denials of one tenant in one environment, and of the deployment, that are
+    /// entries of their own a day; [`Options::denials_per_day`](crate::Options) unless told.
+    pub fn hold_denials_to(&self, per_day: u32) {
+        self.0.denials.hold_to(per_day);
     }
 
     /// Reads the signing keys again, after their rotation.
@@ -192,7 +205,8 @@ impl Audit {
             let mut touched = self.0.touched.lock();
             std::iter::from_fn(|| touched.pop_lru()).map(|(_, owner)| owner).collect()
         };
-        for owner in grown {
+        // Nothing may come back after an erasure.
+        for owner in grown.into_iter().filter(|owner| !owner.is_erased()) {
             let (chain, signers) = (self.chain(owner.id()), self.signers());
             let signed = self.write(&owner, 1_024, move |txn| {
                 let head = chain.read_head(txn)?;
@@ -242,6 +256,9 @@ impl Audit {
             return Err(Error::Settings("this action is the audit log's own"));
         }
         if entry.decision == Decision::Denied {
+            if owner.is_erased() {
+                return Ok(());
+            }
             let code = entry.code.as_deref().unwrap_or_default();
             let verdict = self.0.denials.count(&owner, code, self.0.clock.now());
             if let Err(error) = self.summarize(verdict.due).await {
@@ -257,9 +274,7 @@ impl Audit {
     async fn summarize(&self, due: Vec<Summary>) -> Result<(), Error> {
         let mut result = Ok(());
         for summary in due {
-            if let Owner::Unit(scope) = &summary.owner
-                && scope.tenant_record().status == Status::Erased
-            {
+            if summary.owner.is_erased() {
                 // Nothing may come back after an erasure.
                 continue;
             }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bulkhead_records::{Audit, AuditEntry};
+use bulkhead_records::{AUDIT, AUDIT_HEAD, AUDIT_NOTES, Audit, AuditEntry};
 use scope::{AuditSink as _, Entry, Scope, Status, Write};
 
 use super::world::{World, intact, system};
@@ -94,10 +94,17 @@ async fn nothing_comes_back_after_an_erasure() {
     world.kit.change("acme", |record| record.status = Status::Erased).await;
     world.store.of(&world.acme).erase_all().await.unwrap();
     world.vault.shred(&world.acme).await.unwrap();
+    // A hop that was under way is refused.
+    flood(&audit, &world.acme, "scope.revoked", 100).await;
+    let entry = Entry::allowed("bulkhead", "tenant.change", "acme");
+    assert!(audit.record(&world.acme, entry).await.is_err(), "nothing seals it");
     world.clock.advance(Duration::from_secs(60));
     audit.settle().await.unwrap();
     audit.close().await.unwrap();
     assert!(audit.of(&world.acme).list(0, 10).await.unwrap().is_empty());
+    for table in [AUDIT, AUDIT_HEAD, AUDIT_NOTES] {
+        assert_eq!(world.store.of(&world.acme).usage(table).await.unwrap().rows, 0, "{table:?}");
+    }
     assert!(world.vault.data_key_versions(&world.acme).await.unwrap().is_empty());
 }
 
@@ -113,4 +120,19 @@ async fn the_minute_is_summed_up_without_anybody_asking() {
         assert!(since.elapsed() < testkit::PATIENCE, "nobody summed up");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+#[tokio::test]
+async fn a_days_denials_are_bounded() {
+    let world = World::new().await;
+    let audit = world.audit().await;
+    audit.hold_denials_to(100);
+    for _ in 0..10 {
+        flood(&audit, &world.acme, "policy.denied", 50).await;
+        world.clock.advance(Duration::from_secs(60));
+    }
+    flood(&audit, &world.globex, "policy.denied", 3).await;
+    audit.close().await.unwrap();
+    assert_eq!(told(&audit, &world.acme, "policy.denied").await, (500, 101));
+    assert_eq!(told(&audit, &world.globex, "policy.denied").await, (3, 3));
 }

@@ -56,8 +56,8 @@ pub(crate) async fn set(
     if !app.settings.model.providers.iter().any(|known| known.id == provider) {
         return Err(Fault::new("directory.missing", "no provider of this name is configured"));
     }
-    let why = cause(&ask, reason);
-    let scope = enter(&operator, &ask, "credential.set", &provider, &why).await?;
+    let why = cause(&ask, reason)?;
+    let scope = enter(&app, &operator, &ask, "credential.set", &provider, &why).await?;
     let version =
         app.credentials.of(&scope).set(&provider, workflow.as_ref(), secret, shared).await?;
     ok(&json!({"provider": provider, "workflow": workflow, "shared": shared, "version": version}))
@@ -66,8 +66,8 @@ pub(crate) async fn set(
 pub(crate) async fn remove(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Which { workflow, reason } = ask.query(&app)?;
     let provider: ProviderId = ask.id("provider")?;
-    let why = cause(&ask, reason);
-    let scope = enter(&operator, &ask, "credential.remove", &provider, &why).await?;
+    let why = cause(&ask, reason)?;
+    let scope = enter(&app, &operator, &ask, "credential.remove", &provider, &why).await?;
     if !app.credentials.of(&scope).remove(&provider, workflow.as_ref()).await? {
         return Err(Fault::new("directory.missing", "there is no such credential"));
     }
@@ -80,8 +80,8 @@ pub(crate) async fn rotate_data_key(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let Why { reason } = ask.json(&app).await?;
-    let why = cause(&ask, reason);
-    let scope = enter(&operator, &ask, "data_key.rotate", "data key", &why).await?;
+    let why = cause(&ask, reason)?;
+    let scope = enter(&app, &operator, &ask, "data_key.rotate", "data key", &why).await?;
     let version = app.vault.rotate_data_key(&scope).await?;
     let keys = app.vault.data_key_versions(&scope).await?;
     ok(&json!({"version": version, "keys": keys}))

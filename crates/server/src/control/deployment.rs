@@ -1,21 +1,25 @@
 //! The deployment itself: status, figures, backup, policies, keys.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, header};
-use scope::Operator;
+use scope::{Entry, Operator};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::File;
 
-use super::{Why, announce, cause, time};
+use super::{Why, announce, cause, needed, time};
 use crate::{
-    App,
+    App, Settings,
     ask::{Ask, ok},
     fault::Fault,
     metrics::Text,
     openapi,
+    routes::Watching,
 };
 
 /// The files of the store, with the names that figures have for them.
@@ -47,6 +51,17 @@ pub(crate) struct RotateRoot {
     /// Drop the older root keys from the key file afterwards. Default false.
     #[serde(default)]
     retire: bool,
+    reason: Option<String>,
+}
+
+/// How the keys are rotated that sign tokens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateSigning {
+    /// Destroy the older keys at once: every token that they signed is void. For a key that
+    /// somebody else may have. Default false: what they signed is good until it expires.
+    #[serde(default)]
+    retire_now: bool,
     reason: Option<String>,
 }
 
@@ -95,9 +110,9 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
     }))
 }
 
-pub(crate) async fn metrics(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
+pub(crate) async fn metrics(app: Arc<App>, who: Watching, _: Ask) -> Result<Response, Fault> {
     let mut out = Text::default();
-    app.metrics.write(&mut out);
+    app.metrics.write(&mut out, who);
     let (cached, records) = (app.cache.counts(), app.recorder.counts());
     out.family("bulkhead_cache_reads_total", "counter", "Reads of the cache, by result.");
     out.sample("bulkhead_cache_reads_total", &[("result", "hit")], cached.hits);
@@ -163,12 +178,42 @@ pub(crate) async fn backup(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let Backup { path, reason } = ask.json(&app).await?;
-    if !path.is_absolute() {
-        return Err(Fault::malformed("`path` has to be absolute"));
+    // What `..` leads to may not be there yet, and be made on the way.
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(Fault::malformed("`path` has to be absolute, without `..`"));
     }
-    announce(&operator, "backup", path.display(), &cause(&ask, reason)).await?;
+    let (settings, to) = (app.settings.clone(), path.clone());
+    // Looking at paths is work that blocks.
+    let own = tokio::task::spawn_blocking(move || is_own(&settings, &to)).await;
+    if own.map_err(|error| Fault::internal(&error))? {
+        return Err(Fault::malformed("a backup goes neither to the data nor to the keys"));
+    }
+    announce(&operator, "backup", path.display(), &cause(&ask, reason)?).await?;
     let manifest = app.store.backup(&app.system, &path, |_, _| {}).await?;
     ok(&json!({"path": path, "manifest": manifest}))
+}
+
+/// Whether a path is, or would be, within the deployment's own directories.
+fn is_own(settings: &Settings, path: &Path) -> bool {
+    let at = real(path);
+    let storage = &settings.storage;
+    [&storage.data.dir, &storage.keys].into_iter().any(|dir| at.starts_with(real(dir)))
+}
+
+/// A path as it is once links are followed, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut at = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    loop {
+        if let Ok(found) = at.canonicalize() {
+            return rest.into_iter().rev().fold(found, |found, part| found.join(part));
+        }
+        let last = at.components().next_back().map(|part| part.as_os_str().to_owned());
+        match last {
+            Some(part) if at.pop() => rest.push(part),
+            _ => return path.to_owned(),
+        }
+    }
 }
 
 pub(crate) async fn policy(app: Arc<App>, _: Operator, _: Ask) -> Result<Response, Fault> {
@@ -181,7 +226,7 @@ pub(crate) async fn reload_policy(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let Why { reason } = ask.json(&app).await?;
-    announce(&operator, "policy.reload", "policy", &cause(&ask, reason)).await?;
+    announce(&operator, "policy.reload", "policy", &cause(&ask, reason)?).await?;
     let gate = Arc::clone(&app.gate);
     // Reading a file and validating it is work that blocks.
     let reloaded = tokio::task::spawn_blocking(move || gate.policies().reload()).await;
@@ -207,7 +252,7 @@ pub(crate) async fn rotate_root(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let RotateRoot { renew, retire, reason } = ask.json(&app).await?;
-    announce(&operator, "root_key.rotate", "root key", &cause(&ask, reason)).await?;
+    announce(&operator, "root_key.rotate", "root key", &cause(&ask, reason)?).await?;
     let rotation = if renew {
         app.vault.renew_root(&app.system, |_| {}).await?
     } else {
@@ -224,8 +269,10 @@ pub(crate) async fn rotate_signing(
     operator: Operator,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let Why { reason } = ask.json(&app).await?;
-    announce(&operator, "signing_key.rotate", "signing keys", &cause(&ask, reason)).await?;
-    app.rotate_signing().await?;
+    let RotateSigning { retire_now, reason } = ask.json(&app).await?;
+    let why = if retire_now { needed(&ask, reason)? } else { cause(&ask, reason)? };
+    let entry = Entry::allowed(operator.actor(), "signing_key.rotate", "signing keys");
+    operator.announce(entry.because(why).with("retire_now", retire_now)).await?;
+    app.rotate_signing(retire_now).await?;
     ok(&app.doors.jwks())
 }

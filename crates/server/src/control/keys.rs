@@ -4,16 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use directory::{Fresh, NewKey, Page};
-use ids::{AgentId, Environment, RandomId, RunId, Subject, TenantId, WorkflowId};
-use scope::{
-    ApiKeyRecord, Directory as _, Exchange, Grants, Kind, Operator, Presented, RunGrantRecord,
-    Secret, Source, Want,
-};
+use ids::{AgentId, Environment, RandomId, RunId, Subject, WorkflowId};
+use scope::{ApiKeyRecord, Exchange, Grants, Kind, Operator, RunGrantRecord, Secret, Source, Want};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Paging, Why, announce, announce_to, cause, ends, enter, named, not_there, tenant, time,
+    Paging, Why, announce, announce_to, cause, ends, enter, enter_into, may_enter, named, needed,
+    tenant, time,
 };
 use crate::{
     App,
@@ -90,15 +88,14 @@ fn shown(key: &ApiKeyRecord) -> Value {
     })
 }
 
+/// Without its run, agent and end user: those are the tenant's own records, which are read by
+/// entering, with a reason.
 fn shown_grant(grant: &RunGrantRecord) -> Value {
     json!({
         "id": grant.id,
         "tenant": grant.tenant,
         "environment": grant.environment,
         "workflow": grant.workflow,
-        "run": grant.run,
-        "agent": grant.agent,
-        "sub": grant.subject,
         "scope": grant.grants,
         "created": time(grant.created),
         "expires": time(grant.expires),
@@ -136,9 +133,10 @@ pub(crate) async fn create(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let Create { workflow, scope, ttl_seconds, reason } = ask.json(&app).await?;
+    let reason = needed(&ask, reason)?;
+    may_enter(&operator, "key.create").await?;
     let secret = Secret::draw(Kind::ApiKey, &*app.entropy);
-    let reason = cause(&ask, reason);
-    let entered = enter(&operator, &ask, "key.create", secret.prefix(), &reason).await?;
+    let entered = enter(&app, &operator, &ask, "key.create", secret.prefix(), &reason).await?;
     let new = NewKey {
         fresh: fresh(&app, &secret),
         tenant: entered.tenant().clone(),
@@ -158,7 +156,9 @@ pub(crate) async fn rotate(
 ) -> Result<Response, Fault> {
     let Rotate { overlap_seconds, reason } = ask.json(&app).await?;
     let key = app.registry.key(&id(&ask)?).await?;
-    announce_key(&operator, &key, "key.rotate", &cause(&ask, reason)).await?;
+    // Whoever rotates a key has one.
+    may_enter(&operator, "key.rotate").await?;
+    announce_key(&app, &operator, &key, "key.rotate", &cause(&ask, reason)?).await?;
     let secret = Secret::draw(Kind::ApiKey, &*app.entropy);
     let overlap = Duration::from_secs(overlap_seconds);
     let new = app.registry.rotate_key(&key.id, fresh(&app, &secret), overlap).await?;
@@ -168,7 +168,7 @@ pub(crate) async fn rotate(
 pub(crate) async fn remove(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
     let key = app.registry.key(&id(&ask)?).await?;
-    announce_key(&operator, &key, "key.revoke", &cause(&ask, reason)).await?;
+    announce_key(&app, &operator, &key, "key.revoke", &cause(&ask, reason)?).await?;
     ok(&shown(&app.registry.revoke_key(&key.id).await?))
 }
 
@@ -176,17 +176,16 @@ fn id(ask: &Ask) -> Result<RandomId, Fault> {
     RandomId::parse(ask.param("id")).map_err(|_| Fault::not_found())
 }
 
-/// Announces what is done to a key in its tenant's own log.
+/// Announces what is done to a key.
 async fn announce_key(
+    app: &App,
     operator: &Operator,
     key: &ApiKeyRecord,
     action: &'static str,
     reason: &str,
 ) -> Result<(), Fault> {
-    let entered = operator
-        .enter_to_write(key.tenant.as_str(), &key.environment, action, &key.prefix, reason)
-        .await;
-    entered.map(drop).map_err(not_there)
+    let whose = (key.tenant.as_str(), &key.environment);
+    enter_into(app, operator, whose, action, &key.prefix, reason).await.map(drop)
 }
 
 pub(crate) async fn run_grants(app: Arc<App>, _: Operator, ask: Ask) -> Result<Response, Fault> {
@@ -204,12 +203,11 @@ pub(crate) async fn mint(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let mint: Mint = ask.json(&app).await?;
-    let reason = cause(&ask, mint.reason);
+    let reason = needed(&ask, mint.reason)?;
     let action = if mint.run_grant { "run_grant.mint" } else { "token.mint" };
-    let entered = operator
-        .enter_to_write(&mint.tenant, &mint.environment, action, mint.workflow.as_str(), &reason)
-        .await
-        .map_err(not_there)?;
+    may_enter(&operator, action).await?;
+    let whose = (mint.tenant.as_str(), &mint.environment);
+    let entered = enter_into(&app, &operator, whose, action, &mint.workflow, &reason).await?;
     let exchange = Exchange {
         source: Source::Tenant(entered.tenant().as_str()),
         want: if mint.run_grant { Want::RunGrant } else { Want::Token },
@@ -239,7 +237,7 @@ pub(crate) async fn revoke(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let revoke: Revoke = ask.json(&app).await?;
-    let reason = cause(&ask, revoke.reason.clone());
+    let reason = cause(&ask, revoke.reason.clone())?;
     let found = what(&app, &revoke).await?;
     let record = named(&app, &found.tenant).await?;
     announce(&operator, "credential.revoke", found.id, &reason).await?;
@@ -291,20 +289,13 @@ async fn what(app: &App, revoke: &Revoke) -> Result<Found, Fault> {
     Ok(found)
 }
 
-/// What a credential that is still good stands for.
+/// What a credential stands for, be it good at this moment or not.
 async fn by_secret(app: &App, secret: &str) -> Result<Found, Fault> {
-    if Kind::of(secret) == Some(Kind::RunGrant) {
-        let digest = app.doors.digester().digest(secret);
-        let grant = app.registry.run_grant(&digest).await?.ok_or(scope::Error::Unknown)?;
-        let tenant = grant.tenant.to_string();
-        return Ok(Found { tenant, id: grant.id, kind: Revoked::Grant });
-    }
-    let presented = Presented { credentials: vec![secret], claims: Vec::new() };
-    let scope = app.doors.authenticate(&presented).await?;
+    let (tenant, id) = app.doors.identify(secret).await?;
     let kind = match Kind::of(secret) {
         Some(Kind::ApiKey) => Revoked::Key,
+        Some(Kind::RunGrant) => Revoked::Grant,
         _ => Revoked::Id,
     };
-    let tenant: &TenantId = scope.tenant();
-    Ok(Found { tenant: tenant.to_string(), id: *scope.jti(), kind })
+    Ok(Found { tenant: tenant.to_string(), id, kind })
 }

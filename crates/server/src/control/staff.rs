@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::response::Response;
 use directory::Page;
 use ids::{OperatorName, ServiceName};
-use scope::{Grants, Kind, Listed, Operator, OperatorRecord, Right, Secret, ServiceRecord};
+use scope::{Entry, Grants, Kind, Listed, Operator, OperatorRecord, Right, Secret, ServiceRecord};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Paging, Why, announce, cause, ends, time};
+use super::{Paging, Why, announce, cause, ends, may_enter, time};
 use crate::{
     App,
     ask::{Ask, created, ok},
@@ -73,7 +73,9 @@ pub(crate) async fn create_service(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let new: NewService = ask.json(&app).await?;
-    announce(&by, "service.create", &new.name, &cause(&ask, new.reason)).await?;
+    // Whoever has a service's credential has those of its tenants.
+    may_enter(&by, "service.create").await?;
+    announce(&by, "service.create", &new.name, &cause(&ask, new.reason)?).await?;
     let secret = Secret::draw(Kind::Service, &*app.entropy);
     let new = directory::NewService {
         digest: app.doors.digester().digest(secret.expose()),
@@ -96,7 +98,7 @@ pub(crate) async fn remove_service(
 ) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
     let name: ServiceName = ask.id("name")?;
-    announce(&by, "service.remove", &name, &cause(&ask, reason)).await?;
+    announce(&by, "service.remove", &name, &cause(&ask, reason)?).await?;
     ok(&service(&app.registry.remove_service(&name).await?))
 }
 
@@ -113,11 +115,16 @@ pub(crate) async fn create_operator(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let new: NewOperator = ask.json(&app).await?;
-    announce(&by, "operator.create", &new.name, &cause(&ask, new.reason)).await?;
+    let reason = cause(&ask, new.reason)?;
     // Nobody hands out what they do not have.
     for right in &new.rights {
-        by.require(*right)?;
+        if let Err(error) = by.require(*right) {
+            let entry = Entry::denied(by.actor(), "operator.create", &new.name, error.code());
+            by.announce(entry.because(reason)).await?;
+            return Err(error.into());
+        }
     }
+    announce(&by, "operator.create", &new.name, &reason).await?;
     let secret = Secret::draw(Kind::Operator, &*app.entropy);
     let new = directory::NewOperator {
         digest: app.doors.digester().digest(secret.expose()),
@@ -137,6 +144,6 @@ pub(crate) async fn remove_operator(
 ) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
     let name: OperatorName = ask.id("name")?;
-    announce(&by, "operator.remove", &name, &cause(&ask, reason)).await?;
+    announce(&by, "operator.remove", &name, &cause(&ask, reason)?).await?;
     ok(&operator(&app.registry.remove_operator(&name).await?))
 }

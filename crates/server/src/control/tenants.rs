@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::response::Response;
 use directory::{Applied, Change, Document, Page, TenantSpec, What};
+use http::StatusCode;
 use ids::{AccountId, Alias, Environment, System, TenantId};
-use scope::{Entry, Operator, Status, TenantRecord};
+use scope::{Operator, Status, TenantRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Paging, Why, announce, announce_to, cause, tenant, time};
+use super::{Paging, Why, announce, announce_to, cause, needed, tenant, time};
 use crate::{
     App,
-    ask::{Ask, created, ok},
+    ask::{Ask, created, json_answer, ok},
     erase,
     fault::Fault,
     former,
@@ -91,7 +92,7 @@ pub(crate) async fn create(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let Create { id, aliases, environments, accounts, reason } = ask.json(&app).await?;
-    let reason = cause(&ask, reason);
+    let reason = cause(&ask, reason)?;
     announce(&operator, "tenant.create", &id, &reason).await?;
     let spec =
         TenantSpec { aliases, environments: Some(environments), accounts, ..TenantSpec::of(id) };
@@ -106,7 +107,8 @@ pub(crate) async fn change(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let Patch { aliases, environments, accounts, reason } = ask.json(&app).await?;
-    let (record, reason) = (tenant(&app, &ask).await?, cause(&ask, reason));
+    let (record, reason) = (tenant(&app, &ask).await?, cause(&ask, reason)?);
+    erase::not_begun(&app, &record.id).await?;
     announce(&operator, "tenant.change", &record.id, &reason).await?;
     announce_to(&operator, &record, "tenant.change", &reason).await?;
     if let Some(kept) = &environments {
@@ -124,11 +126,14 @@ pub(crate) async fn apply(
 ) -> Result<Response, Fault> {
     let How { dry_run, prune, reason } = ask.query(&app)?;
     let document: Document = ask.json(&app).await?;
-    let reason = cause(&ask, reason);
+    let reason = cause(&ask, reason)?;
     let about = format!("{} tenants", document.tenants.len());
     let rehearsal = Applied { prune, dry_run: true };
     let mut changes = app.registry.apply(document.clone(), rehearsal).await?;
     if !dry_run && !changes.is_empty() {
+        for Change { tenant, .. } in &changes {
+            erase::not_begun(&app, tenant).await?;
+        }
         announce(&operator, "tenants.apply", about, &reason).await?;
         announce_each(&app, &operator, &changes, &reason).await?;
         changes = app.registry.apply(document, Applied { prune, dry_run: false }).await?;
@@ -165,17 +170,17 @@ pub(crate) async fn suspend(
     operator: Operator,
     ask: Ask,
 ) -> Result<Response, Fault> {
-    let (id, ..) = announced(&app, &operator, ask, "tenant.suspend").await?;
+    let id = announced(&app, &operator, ask, "tenant.suspend", needed).await?;
     ok(&shown(&app.registry.suspend(&id).await?))
 }
 
 pub(crate) async fn resume(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
-    let (id, ..) = announced(&app, &operator, ask, "tenant.resume").await?;
+    let id = announced(&app, &operator, ask, "tenant.resume", cause).await?;
     ok(&shown(&app.registry.resume(&id).await?))
 }
 
 pub(crate) async fn revoke(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
-    let (id, ..) = announced(&app, &operator, ask, "tenant.revoke").await?;
+    let id = announced(&app, &operator, ask, "tenant.revoke", needed).await?;
     ok(&shown(&app.registry.revoke_all(&id).await?))
 }
 
@@ -184,18 +189,21 @@ async fn announced(
     operator: &Operator,
     mut ask: Ask,
     action: &'static str,
-) -> Result<(TenantId, String), Fault> {
+    why: fn(&Ask, Option<String>) -> Result<String, Fault>,
+) -> Result<TenantId, Fault> {
     let Why { reason } = ask.json(app).await?;
-    let (record, reason) = (tenant(app, &ask).await?, cause(&ask, reason));
+    let (reason, record) = (why(&ask, reason)?, tenant(app, &ask).await?);
+    erase::not_begun(app, &record.id).await?;
     announce(operator, action, &record.id, &reason).await?;
     announce_to(operator, &record, action, &reason).await?;
-    Ok((record.id, reason))
+    Ok(record.id)
 }
 
-/// Erases. May be asked again, and goes on where it was cut off.
+/// Erases. May be asked again, and goes on where it was cut off. `202` while rows whose keys are
+/// destroyed are still to be removed: that goes on by itself.
 pub(crate) async fn erase(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
-    let reason = cause(&ask, reason);
+    let reason = needed(&ask, reason)?;
     // By its id alone: an alias may have moved since it was looked up.
     let id: TenantId = ask.id("tenant")?;
     let record = tenant(&app, &ask).await?;
@@ -203,17 +211,19 @@ pub(crate) async fn erase(app: Arc<App>, operator: Operator, ask: Ask) -> Result
         return Err(Fault::malformed("erasing takes the tenant's id, not an alias"));
     }
     announce(&operator, "tenant.erase", &id, &reason).await?;
-    let record = erase::whole(&app, record).await?;
-    let scopes = announce_to(&operator, &record, "tenant.erase", &reason).await?;
-    let receipts = erase::tenant(&app, &id, &scopes).await?;
-    // The tenant's own logs went with the rest. What they had come to stays, signed, in the
-    // deployment's, so that a log that somebody exported can still be held against it.
-    for receipt in &receipts {
-        let entry = Entry::allowed(operator.actor(), "tenant.erased", &id)
-            .because(&reason)
-            .with("environment", &receipt.environment)
-            .with("audit", &receipt.audit);
-        operator.announce(entry).await?;
+    if record.status == Status::Erased {
+        return ok(&json!({"tenant": id, "environments": [], "finished": true}));
     }
-    ok(&json!({"tenant": id, "environments": receipts}))
+    let record = erase::whole(&app, record).await?;
+    let held = app.erasing.lock().await.contains_key(&id);
+    let scopes = match held {
+        // Announced when it began; its logs may be gone already.
+        true => Vec::new(),
+        false => announce_to(&operator, &record, "tenant.erase", &reason).await?,
+    };
+    let by = operator.actor().to_string();
+    let receipts = erase::tenant(&app, &id, (&by, &reason), scopes).await?;
+    let finished = receipts.iter().all(erase::Receipt::is_finished);
+    let status = if finished { StatusCode::OK } else { StatusCode::ACCEPTED };
+    json_answer(status, &json!({"tenant": id, "environments": receipts, "finished": finished}))
 }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use ids::{AgentId, Environment, RunId, Subject, WorkflowId};
-use scope::{AuditSink as _, Entry, Exchange, Grants, Minted, Names, Service, Source, Want};
+use scope::{
+    AuditSink as _, Entry, Exchange, Grants, Minted, Names, Presented, Scope, Service, Source,
+    Want, Write,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -56,12 +59,12 @@ pub(crate) async fn exchange(
     if form.audience.as_ref().is_some_and(|audience| audience != app.doors.audience()) {
         return Err(Fault::new("scope.audience", "`audience` is not this deployment"));
     }
-    let token = form.subject_token.as_str();
+    let subject = form.subject_token.as_str();
     let source = match form.subject_token_type.as_str() {
-        TENANT => Source::Tenant(token),
-        RUN_GRANT => Source::RunGrant(token),
-        TXN_TOKEN => Source::Token(token),
-        kind if ISSUED.contains(&kind) => Source::Issuer(token),
+        TENANT => Source::Tenant(subject),
+        RUN_GRANT => Source::RunGrant(subject),
+        TXN_TOKEN => Source::Token(subject),
+        kind if ISSUED.contains(&kind) => Source::Issuer(subject),
         _ => return Err(Fault::malformed("`subject_token_type` is none that is known here")),
     };
     let want = match form.requested_token_type.as_deref() {
@@ -82,18 +85,12 @@ pub(crate) async fn exchange(
         grants: form.scope,
         life: form.ttl_seconds.map(Duration::from_secs),
     };
-    let minted = async {
-        let minted = app.doors.exchange(&service, exchange).await?;
-        concur(&app, &ask, &minted).await?;
-        Ok(minted)
+    let minted = match want {
+        Want::Token => token(&app, &service, &ask, exchange).await,
+        Want::RunGrant => run_grant(&app, &service, &ask, exchange).await,
     };
-    match minted.await {
-        Ok(minted) => {
-            if want == Want::RunGrant {
-                granted(&app, &service, &minted).await?;
-            }
-            ok(&answer(&app, want, &minted))
-        }
+    match minted {
+        Ok(minted) => ok(&answer(&app, want, &minted)),
         Err(fault) => {
             refused(&app, &service, &fault).await;
             Err(fault)
@@ -101,14 +98,59 @@ pub(crate) async fn exchange(
     }
 }
 
-/// Run grants live long, so each is in the deployment's log before it is handed out. Tokens are
-/// not: they live for minutes, and what they do is in their tenant's records.
-async fn granted(app: &App, service: &Service, minted: &Minted) -> Result<(), Fault> {
-    let entry = Entry::allowed(actor(service), "run_grant.mint", &minted.tenant)
-        .with("environment", &minted.environment)
-        .with("grant", minted.id)
-        .with("run", &minted.run);
-    Ok(app.audit.record_deployment(&app.system, entry).await?)
+/// A token. Making one leaves nothing behind, so one that is not for whom the request named is
+/// dropped here.
+async fn token(
+    app: &App,
+    service: &Service,
+    ask: &Ask,
+    exchange: Exchange<'_>,
+) -> Result<Minted, Fault> {
+    let minted = app.doors.exchange(service, exchange).await?;
+    concur(app, ask, &minted).await?;
+    Ok(minted)
+}
+
+/// A run grant, which is kept: so a token is made first that tells for whom it would be. By it
+/// the grant can be recorded where its tenant sees it, too.
+async fn run_grant(
+    app: &App,
+    service: &Service,
+    ask: &Ask,
+    exchange: Exchange<'_>,
+) -> Result<Minted, Fault> {
+    let first = Exchange { want: Want::Token, life: None, ..exchange.clone() };
+    let first = token(app, service, ask, first).await?;
+    let presented = Presented { credentials: vec![&*first.secret], claims: Vec::new() };
+    let scope = app.doors.authenticate(&presented).await?;
+    let minted = app.doors.exchange(service, exchange).await?;
+    if let Err(fault) = granted(app, service, &scope, &minted).await {
+        // Nobody has seen it, and nobody will.
+        app.registry.revoke_run_grant(&minted.tenant, &minted.id).await?;
+        return Err(fault);
+    }
+    Ok(minted)
+}
+
+/// Run grants live long, so each is in its tenant's log and the deployment's before it is handed
+/// out. Tokens are not: they live for minutes, and what they do is in their tenant's records.
+async fn granted(
+    app: &App,
+    service: &Service,
+    scope: &Scope<Write>,
+    minted: &Minted,
+) -> Result<(), Fault> {
+    if (scope.tenant(), scope.environment()) != (&minted.tenant, &minted.environment) {
+        return Err(Fault::new("scope.mismatch", "the subject token's tenant has just changed"));
+    }
+    let told = |target: &dyn ToString| {
+        Entry::allowed(actor(service), "run_grant.mint", target.to_string())
+            .with("environment", &minted.environment)
+            .with("grant", minted.id)
+            .with("run", &minted.run)
+    };
+    app.audit.record(scope, told(&minted.id)).await?;
+    Ok(app.audit.record_deployment(&app.system, told(&minted.tenant)).await?)
 }
 
 /// So is what a proven service was refused. The refusal stands, recorded or not.
@@ -124,8 +166,8 @@ fn actor(service: &Service) -> String {
     format!("service:{}", service.name())
 }
 
-/// A request that names another tenant beside the one it asks a token for is ambiguous: what
-/// was minted is not handed out.
+/// A request that names another tenant beside the one it asks a token for is ambiguous: it gets
+/// none.
 async fn concur(app: &App, ask: &Ask, minted: &Minted) -> Result<(), Fault> {
     for claim in app.extract.claims(ask.headers(), &ask.query) {
         let agrees = match claim.names {

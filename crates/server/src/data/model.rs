@@ -6,23 +6,27 @@ use axum::{
     body::{Body, Bytes},
     response::Response,
 };
-use gate::{Action, Hop};
+use gate::{Action, Coded as _, Hop};
 use http::{HeaderName, HeaderValue, header};
-use ids::StepId;
+use ids::{RequestId, StepId};
 use model::{Answer, CallerCache, ChatRequest, ModelCard};
-use scope::{Scope, Write};
+use records::{End, Event};
+use scope::{Decision, Scope, Write};
 use serde_json::{Value, json};
 
 use crate::{
     App,
     ask::{Ask, ok},
     fault::Fault,
+    load::Charge,
 };
 
 /// What the cache had to do with an answer.
 const CACHE: HeaderName = HeaderName::from_static("x-bulkhead-cache");
 /// The step of the run, as the caller names it; for records alone.
 const STEP: &str = "x-bulkhead-step";
+/// A body of more bytes is not understood where others wait for it.
+const LARGE: usize = 256 * 1024;
 
 pub(crate) async fn chat(
     app: Arc<App>,
@@ -31,8 +35,21 @@ pub(crate) async fn chat(
 ) -> Result<Response, Fault> {
     let wishes = CallerCache::from_headers(ask.headers())?;
     let step = step(&ask)?;
-    let body = ask.body(&app).await?;
-    let (size, request) = (body.len() as u64, ask.request);
+    let request = ask.request;
+    // Nothing is read for whoever may not ask, or asks for too much at once.
+    let unread = Hop::model(Action::Chat, "*", request);
+    if !scope.may(unread.grant()) {
+        let error = scope::Error::Grant(unread.grant().to_owned());
+        app.gate.refuse(&scope, &unread, error.code(), &error.to_string()).await;
+        return Err(error.into());
+    }
+    let entered = app.load.enter(&scope, &unread);
+    let entered =
+        entered.inspect_err(|fault| turned_away(&app, &scope, &unread, request, fault))?;
+    let read = ask.body_of(&app, &scope, app.model.limits().body_bytes).await;
+    let (body, charge) =
+        read.inspect_err(|fault| turned_away(&app, &scope, &unread, request, fault))?;
+    let size = body.len() as u64;
     let described = |target: &str| {
         let mut hop = Hop::model(Action::Chat, target, request).bytes_in(size);
         if let Some(step) = &step {
@@ -40,7 +57,8 @@ pub(crate) async fn chat(
         }
         hop
     };
-    let chat = match parse(&app, &scope, body) {
+    let (parsed, charge) = understood(&app, &scope, body, charge).await?;
+    let chat = match parsed {
         Ok(chat) => chat,
         Err(error) => {
             if error.code() == "scope.mismatch" {
@@ -61,7 +79,43 @@ pub(crate) async fn chat(
             Ok::<_, Fault>(model.chat(&scope, pass, chat, wishes).await?)
         })
         .await?;
+    // The body is gone; from here on the gate's own place counts.
+    drop((charge, entered));
     Ok(wire(answer))
+}
+
+/// Load is no question of rights: it has its event, and no entry in the audit log.
+fn turned_away(app: &App, scope: &Scope<Write>, hop: &Hop, request: RequestId, fault: &Fault) {
+    if fault.code() != "limit.concurrency" {
+        return;
+    }
+    let now = app.clock.now();
+    let mut event = Event::of(scope, now, request, hop.surface(), hop.action());
+    event.decision = Decision::Denied;
+    event.end = End::Failed;
+    event.code = Some(fault.code().into());
+    app.recorder.event(scope, event);
+}
+
+/// A large body takes a thread of its own, and a tenant has only so many of them at once.
+async fn understood(
+    app: &Arc<App>,
+    scope: &Scope<Write>,
+    body: Bytes,
+    charge: Charge,
+) -> Result<(Result<ChatRequest, model::Error>, Charge), Fault> {
+    if body.len() <= LARGE {
+        return Ok((parse(app, scope, body), charge));
+    }
+    let lane = app.load.lane(scope).await?;
+    let (app, scope) = (Arc::clone(app), scope.clone());
+    let parsing = tokio::task::spawn_blocking(move || {
+        let parsed = parse(&app, &scope, body);
+        // Whoever hangs up meanwhile gives neither back before this is over.
+        drop(lane);
+        (parsed, charge)
+    });
+    parsing.await.map_err(|panicked| Fault::internal(&panicked))
 }
 
 /// A body that is whole, unambiguous, and names nobody else.

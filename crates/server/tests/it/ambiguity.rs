@@ -41,7 +41,14 @@ async fn every_form_is_a_mismatch_and_is_recorded() {
         assert_eq!((reply.status, reply.code().as_str()), (403, "scope.mismatch"), "{more:?}");
         expected += 2;
     }
-    for query in ["tenant_id=globex", "tenant=org_globex", "environment=staging", "tenant="] {
+    for query in [
+        "tenant_id=globex",
+        "tenantId=globex",
+        "Tenant-ID=globex",
+        "tenant=org_globex",
+        "environment=staging",
+        "tenant=",
+    ] {
         let reply = rig.get(&token, &format!("/v1/audit?{query}")).await;
         assert_eq!((reply.status, reply.code().as_str()), (403, "scope.mismatch"), "{query}");
         expected += 1;

@@ -90,3 +90,20 @@ async fn a_shredded_key_leaves_no_bytes_behind() {
         assert!(!holds(&bytes, &gone), "{}", path.display());
     }
 }
+
+#[tokio::test]
+async fn an_erased_owner_gets_no_key_again() {
+    let world = World::new().await;
+    let acme = world.acme().await;
+    let sealed = world.seal(&acme, "one").await;
+    world.kit.change("acme", |record| record.status = scope::Status::Erased).await;
+    // Until it is shredded the key that is there serves: an erasure reads and signs.
+    world.seal(&acme, "two").await;
+    world.vault.shred(&acme).await.unwrap();
+    let place = bulkhead_vault::Place { surface: "test", key: b"k", version: 0 };
+    assert!(matches!(world.vault.of(&acme).seal(&place, b"three").await, Err(Error::Shredded)));
+    assert!(matches!(world.vault.rotate_data_key(&acme).await, Err(Error::Shredded)));
+    assert!(world.vault.data_key_versions(&acme).await.unwrap().is_empty());
+    assert!(matches!(world.open(&acme, &sealed).await, Err(Error::Shredded)));
+    world.seal(&world.kit.scope("globex", "live").await, "theirs").await;
+}

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{For, Whom, object, secret};
+use super::{Because, For, Whom, object, secret};
 use crate::{
     admin::{Admin, segment},
     cli::{
@@ -29,6 +29,8 @@ pub(crate) enum Command {
         /// How long it lasts, as in 90d [default: until it is revoked]
         #[arg(long, value_name = "SPAN")]
         expires: Option<Span>,
+        #[command(flatten)]
+        why: Because,
     },
     /// List a tenant's API keys, without the secrets
     List {
@@ -54,11 +56,12 @@ pub(crate) enum Command {
 
 pub(super) async fn run(command: Command, admin: &Admin, out: Printer) -> Result<()> {
     match command {
-        Command::Create { whom, what, expires } => {
+        Command::Create { whom, what, expires, why } => {
             let ask = object([
                 ("workflow", Some(json!(what.workflow))),
                 ("scope", Some(json!(what.grants))),
                 ("ttl_seconds", expires.map(|span| json!(span.secs()))),
+                ("reason", Some(json!(why.reason))),
             ]);
             secret(&admin.post(&keys(&whom), &ask).await?, "secret", out)
         }
