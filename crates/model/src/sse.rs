@@ -223,7 +223,11 @@ fn error_of(data: &[u8]) -> Option<Value> {
     struct Top {
         error: Option<Value>,
     }
-    serde_json::from_slice::<Top>(data).ok()?.error
+    match serde_json::from_slice::<Top>(data) {
+        Ok(top) => top.error,
+        // What cannot be read but speaks of an error is one: it is not relayed as it is.
+        Err(_) => memchr::memmem::find(data, b"\"error\"").map(|_| Value::Null),
+    }
 }
 
 fn usage_of(data: &[u8]) -> Option<Usage> {

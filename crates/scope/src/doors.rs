@@ -5,13 +5,14 @@ use std::sync::Arc;
 use ids::{Clock, Entropy, Millis, RandomId, TenantId};
 use lru::LruCache;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::{
-    Actor, AuditSink, Claim, Digester, Directory, Entry, Error, Issuer, Kind, Maintenance, Scope,
-    SystemScope, TokenKeys, Unavailable, Write,
+    Actor, AuditSink, Digester, Directory, Entry, Error, Kind, Maintenance, Presented, Scope,
+    Settings, SystemScope, TokenKeys, Unavailable, Write,
     identity::{Identity, Inner, Shared},
     issuer::Trusted,
     standing::{Standing, Standings},
@@ -24,31 +25,6 @@ const SHARDS: usize = 16;
 const PROVEN: usize = 2_048;
 /// How long a proof from outside our own keys is kept.
 const PROOF_LIFE: std::time::Duration = std::time::Duration::from_secs(300);
-
-/// What the doors are built with.
-pub struct Settings {
-    /// The `iss` of our tokens.
-    pub issuer: String,
-    /// The `aud` of our tokens: this deployment.
-    pub audience: String,
-    /// The keys that sign and verify them.
-    pub keys: Arc<TokenKeys>,
-    /// Under which secrets become digests.
-    pub digester: Digester,
-    /// Under which mandates are authenticated.
-    pub mandate_key: Zeroizing<[u8; 32]>,
-    /// Whose tokens are trusted besides ours.
-    pub issuers: Vec<Issuer>,
-}
-
-/// What a request presents.
-#[derive(Clone, Debug, Default)]
-pub struct Presented<'a> {
-    /// Every credential, of every header that may hold one.
-    pub credentials: Vec<&'a str>,
-    /// What headers say of tenant and environment.
-    pub claims: Vec<Claim<'a>>,
-}
 
 /// A proven credential, kept under the digest of all of its bytes.
 #[derive(Clone)]
@@ -156,65 +132,6 @@ impl Doors {
         }
     }
 
-    /// Whose a credential is and by which id it is revoked, whether or not it would be let in
-    /// now: of a suspended tenant, of an issuer that is trusted for exchanges only.
-    ///
-    /// # Errors
-    /// A credential that never was one of ours.
-    pub async fn identify(&self, credential: &str) -> Result<(TenantId, RandomId), Error> {
-        match Kind::of(credential) {
-            Some(Kind::ApiKey) => {
-                let digest = self.digester.digest(credential);
-                let key = self.directory.api_key(&digest).await?.ok_or(Error::Unknown)?;
-                Ok((key.tenant, key.id))
-            }
-            Some(Kind::RunGrant) => {
-                let digest = self.digester.digest(credential);
-                let grant = self.directory.run_grant(&digest).await?.ok_or(Error::Unknown)?;
-                Ok((grant.tenant, grant.id))
-            }
-            Some(Kind::Service | Kind::Operator) => {
-                Err(Error::Malformed("not a tenant's credential"))
-            }
-            None if credential.len() > MAX_CREDENTIAL => Err(Error::Malformed("too long")),
-            None => {
-                let parts = Parts::split(credential)?;
-                if self.is_ours(&parts)? {
-                    let identity = self.token_identity(&parts)?;
-                    return Ok((identity.tenant, identity.jti));
-                }
-                let says = self.trusted(&parts)?.verify(&parts, self.now()).await?;
-                let standing = self.standings.named(&says.tenant).await?;
-                Ok((standing.state().record.id.clone(), token_id(&parts)))
-            }
-        }
-    }
-
-    /// The public keys of our tokens, as a JWK Set.
-    #[must_use]
-    pub fn jwks(&self) -> serde_json::Value {
-        self.keys.jwks()
-    }
-
-    /// The `iss` of our tokens and of every trusted issuer.
-    #[must_use]
-    pub fn issuers(&self) -> Vec<String> {
-        let trusted = self.issuers.iter().map(|trusted| trusted.issuer.issuer.clone());
-        std::iter::once(self.issuer.clone()).chain(trusted).collect()
-    }
-
-    /// The audience that tokens must be meant for.
-    #[must_use]
-    pub fn audience(&self) -> &str {
-        &self.audience
-    }
-
-    /// Under which secrets become digests.
-    #[must_use]
-    pub const fn digester(&self) -> &Digester {
-        &self.digester
-    }
-
     pub(crate) fn now(&self) -> Millis {
         self.shared.clock.now()
     }
@@ -225,9 +142,9 @@ impl Doors {
             return Err(Error::Malformed("longer than 8 KiB"));
         }
         let key = if ids::planted::is("token-by-prefix") {
-            *blake3::hash(credential.get(..20).unwrap_or(credential).as_bytes()).as_bytes()
+            digest(credential.get(..20).unwrap_or(credential))
         } else {
-            *blake3::hash(credential.as_bytes()).as_bytes()
+            digest(credential)
         };
         let shard = &self.proven[usize::from(key[0]) % SHARDS];
         let known = shard.lock().get(&key).cloned();
@@ -407,6 +324,12 @@ pub(crate) fn token_id(parts: &Parts<'_>) -> RandomId {
     let mut id = [0; 16];
     id.copy_from_slice(&blake3::hash(parts.message.as_bytes()).as_bytes()[..16]);
     RandomId::from_bytes(id)
+}
+
+/// Under which a proven credential is kept. SHA-256, because processors have instructions for
+/// it and this is on every hop's way.
+fn digest(credential: &str) -> [u8; 32] {
+    Sha256::digest(credential.as_bytes()).into()
 }
 
 /// Whether two credentials are the same, in time that does not tell where they differ.

@@ -59,6 +59,7 @@ mod identity;
 mod issuer;
 mod mandate;
 mod operator;
+mod presented;
 mod secret;
 mod standing;
 mod system;
@@ -70,7 +71,7 @@ pub use directory::{
     ApiKeyRecord, Directory, EnvironmentRecord, Listed, OperatorRecord, Revoked, Right,
     RunGrantRecord, ServiceRecord, Status, TenantRecord, Unavailable,
 };
-pub use doors::{Doors, Presented, Settings};
+pub use doors::Doors;
 pub use error::Error;
 pub use exchange::{Exchange, Minted, Service, Source, Want};
 pub use grants::Grants;
@@ -78,6 +79,7 @@ pub use identity::{Access, Actor, Read, Scope, Write};
 pub use issuer::{Algorithm, Bound, Issuer, KeySource};
 pub use mandate::{Commission, Mandate};
 pub use operator::Operator;
+pub use presented::{Presented, Settings};
 pub use secret::{Digest, Digester, Kind, Secret};
 pub use system::{Maintenance, SystemScope};
 pub use token::{MAX_TOKEN_LIFE, SigningKey, TokenKeys};

@@ -108,6 +108,8 @@ pub(crate) fn page(listed: &[Recorded], limit: usize) -> Value {
         .map(|recorded| {
             let mut item = json!(recorded);
             item["at"] = recorded.event.at.to_string().into();
+            // As it stood in the answer's header.
+            item["request"] = recorded.event.request.to_string().into();
             item
         })
         .collect();
