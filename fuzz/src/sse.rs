@@ -36,8 +36,11 @@ pub fn run(input: &[u8]) {
     let whole = read(stream, stream.len().max(1));
     let pieces = read(stream, usize::from(*size).max(1));
     assert_eq!(whole, pieces, "pieces of {size} bytes mean something else");
-    let (done, failed) = plainly(stream);
-    assert_eq!((whole.done, whole.errors > 0), (done, failed), "not what the standard says");
+    let Plain { done, failed, doubtful } = plainly(stream);
+    assert!(whole.errors > 0 || !failed, "an error went by");
+    assert!(whole.errors == 0 || failed || doubtful, "nothing spoke of an error");
+    // What is in doubt may be taken for an error, and then the stream ends there.
+    assert!(doubtful || whole.done == done, "not what the standard says");
 }
 
 #[derive(Debug, PartialEq)]
@@ -72,8 +75,17 @@ fn read(stream: &[u8], size: usize) -> Read {
     Read { lines, errors, done: parser.done(), usage: parser.usage() }
 }
 
-/// Whether the stream is whole and whether it holds an error before its end, read the slow way.
-fn plainly(stream: &[u8]) -> (bool, bool) {
+/// What a stream is, read the slow way.
+struct Plain {
+    /// Whether it is whole.
+    done: bool,
+    /// Whether it holds an error before its end.
+    failed: bool,
+    /// Whether an event speaks of an error and cannot be read, or says it twice.
+    doubtful: bool,
+}
+
+fn plainly(stream: &[u8]) -> Plain {
     let stream = stream.strip_prefix("\u{feff}".as_bytes()).unwrap_or(stream);
     let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
     let mut bytes = stream.iter().peekable();
@@ -89,16 +101,20 @@ fn plainly(stream: &[u8]) -> (bool, bool) {
     }
     // What stands behind the last line's end is not a line yet.
     lines.pop();
-    let mut failed = false;
+    let (mut failed, mut doubtful) = (false, false);
     let (mut data, mut named_error): (Option<Vec<u8>>, bool) = (None, false);
     for line in lines {
         if line.is_empty() {
             let event = data.take();
             let named = std::mem::take(&mut named_error);
             if event.as_ref().is_some_and(|data| data.trim_ascii() == b"[DONE]") {
-                return (true, failed);
+                return Plain { done: true, failed, doubtful };
             }
-            failed |= event.is_some_and(|data| named || tells_error(&data));
+            if let Some(data) = event {
+                let tells = tells_error(&data);
+                failed |= named || tells;
+                doubtful |= !tells && data.windows(7).any(|word| word == b"\"error\"");
+            }
             continue;
         }
         let (name, value) = match line.iter().position(|byte| *byte == b':') {
@@ -116,7 +132,7 @@ fn plainly(stream: &[u8]) -> (bool, bool) {
             _ => {}
         }
     }
-    (false, failed)
+    Plain { done: false, failed, doubtful }
 }
 
 fn tells_error(data: &[u8]) -> bool {

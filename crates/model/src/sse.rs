@@ -226,7 +226,7 @@ fn error_of(data: &[u8]) -> Option<Value> {
     match serde_json::from_slice::<Top>(data) {
         Ok(top) => top.error,
         // What cannot be read but speaks of an error is one: it is not relayed as it is.
-        Err(_) => memchr::memmem::find(data, b"\"error\"").map(|_| Value::Null),
+        Err(_) => holds(data, b"\"error\"").then_some(Value::Null),
     }
 }
 
@@ -243,6 +243,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Relayed as it is, it would be a provider's error with whatever it quotes.
+    #[test]
+    fn an_error_that_cannot_be_read_is_one() {
+        for bad in
+            [&b"data: {\"error\":{\"m\":\"\xff\"}}\n\n"[..], b"data: {\"error\":1,\"error\":2}\n\n"]
+        {
+            let (out, errors, parser) = run(bad, &[bad.len()]);
+            assert!(out.is_empty() && errors.len() == 1 && parser.failed(), "{bad:?}");
+        }
+    }
 
     /// Feeds pieces of the given sizes and collects what comes out.
     fn run(stream: &[u8], sizes: &[usize]) -> (Vec<u8>, Vec<Option<Value>>, Parser) {
