@@ -72,6 +72,10 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// Everything of this tenant and environment was erased, or is being erased: nothing is
+    /// kept for it any more.
+    #[error("what belongs to this tenant was erased: nothing is kept for it any more")]
+    Erased,
     /// A running process has this directory open.
     #[error("{} is in use by another process", dir.display())]
     InUse {
@@ -126,6 +130,7 @@ impl Error {
             Self::TooLarge { .. } => "store.too_large",
             Self::Busy => "store.busy",
             Self::Closed => "store.closed",
+            Self::Erased => "store.erased",
             Self::InUse { .. } => "store.in_use",
             Self::HalfRestored { .. } => "store.half_restored",
             Self::NotEmpty { .. } => "store.not_empty",

@@ -1,11 +1,13 @@
 //! The store: the one doorway to rows.
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
 };
 
 use ids::Clock;
+use parking_lot::RwLock;
 use scope::{Access, Scope, SystemScope};
 
 use crate::{
@@ -15,8 +17,27 @@ use crate::{
     view::Rows,
 };
 
-/// Counts foreign rows; apart from the engine, so that a queued write can hold it.
-pub(crate) type Counter = Arc<AtomicU64>;
+/// What is noted of rows and partitions; apart from the engine, so that a queued write can hold
+/// it.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// Foreign rows that were found.
+    pub(crate) foreign: AtomicU64,
+    /// Partitions whose erasure has begun. As many as there were erasures in this process.
+    erased: RwLock<HashSet<Partition>>,
+}
+
+impl Notes {
+    /// From here on nothing is put into the partition: what was under way would bring back rows
+    /// of whom nothing may be left.
+    pub(crate) fn erase(&self, part: Partition) {
+        self.erased.write().insert(part);
+    }
+
+    pub(crate) fn is_erased(&self, part: Partition) -> bool {
+        !ids::planted::is("store-late-write-kept") && self.erased.read().contains(&part)
+    }
+}
 
 /// Figures of one file, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +59,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     engine: Box<dyn Engine>,
-    foreign: Counter,
+    notes: Arc<Notes>,
 }
 
 impl Store {
@@ -72,7 +93,7 @@ impl Store {
     }
 
     fn over(engine: impl Engine + 'static) -> Self {
-        Self(Arc::new(Inner { engine: Box::new(engine), foreign: Counter::default() }))
+        Self(Arc::new(Inner { engine: Box::new(engine), notes: Arc::default() }))
     }
 
     /// The rows of the scope's tenant and environment.
@@ -86,14 +107,14 @@ impl Store {
     }
 
     fn rows(&self, part: Partition) -> Rows<'_> {
-        Rows { engine: &*self.0.engine, foreign: &self.0.foreign, part }
+        Rows { engine: &*self.0.engine, notes: &self.0.notes, part }
     }
 
     /// How many rows were found under a partition that was not theirs, and withheld. More
     /// than none is a security event.
     #[must_use]
     pub fn foreign_rows(&self) -> u64 {
-        self.0.foreign.load(Ordering::Relaxed)
+        self.0.notes.foreign.load(Ordering::Relaxed)
     }
 
     /// Figures of one file.

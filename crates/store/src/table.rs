@@ -26,11 +26,14 @@ pub enum File {
     Memory,
     /// Cached answers.
     Cache,
+    /// State of runs, and what tenants own at providers.
+    State,
 }
 
 impl File {
     /// Every file.
-    pub const ALL: [Self; 5] = [Self::Core, Self::Queue, Self::Records, Self::Memory, Self::Cache];
+    pub const ALL: [Self; 6] =
+        [Self::Core, Self::Queue, Self::Records, Self::Memory, Self::Cache, Self::State];
 
     /// Its name, without `.db`.
     #[must_use]
@@ -41,6 +44,7 @@ impl File {
             Self::Records => "records",
             Self::Memory => "memory",
             Self::Cache => "cache",
+            Self::State => "state",
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     Erased, Error, File, MAX_KEY, MAX_VALUE, Partition, Range, Row, Table, Usage,
     engine::{Engine, Job, RawTxn, Verdict},
     partition::TAG,
-    store::Counter,
+    store::Notes,
 };
 
 /// The rows of one tenant and environment. From [`crate::Store::of`]; ends with its scope.
@@ -67,7 +67,7 @@ pub struct SystemView<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(crate) engine: &'a dyn Engine,
-    pub(crate) foreign: &'a Counter,
+    pub(crate) notes: &'a Arc<Notes>,
     pub(crate) part: Partition,
 }
 
@@ -162,10 +162,16 @@ impl View<'_, Write> {
     /// (freed space is overwritten, write-ahead logs are emptied). Bytes that the file
     /// system or a disk keeps elsewhere are out of reach; the vault's shredding covers them.
     ///
+    /// It is for good: from when this is called until the process ends, whatever is still under
+    /// way for this partition may read and delete, and put nothing ([`Error::Erased`]).
+    ///
     /// # Errors
     /// [`Error::Busy`] if the rows are gone but a reader that runs for long, such as a
-    /// backup, still needs the write-ahead log: run it again later.
+    /// backup, still needs the write-ahead log: run it again later. The first error of any
+    /// file, after all files were tried.
     pub async fn erase_all(self) -> Result<Erased, Error> {
+        // First the mark: what was written before it is removed, and nothing comes after.
+        self.rows.notes.erase(self.rows.part);
         self.rows.engine.erase(self.rows.part).await
     }
 }
@@ -246,7 +252,7 @@ impl<'a> SystemView<'a> {
 impl Rows<'_> {
     async fn get(self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let found = self.engine.get(self.asked(), table, key).wait().await?;
-        found.map(|value| own(self.part, self.foreign, value)).transpose()
+        found.map(|value| own(self.part, self.notes, value)).transpose()
     }
 
     /// The partition to ask for: this one, always.
@@ -261,7 +267,7 @@ impl Rows<'_> {
     async fn scan(self, table: Table, range: Range) -> Result<Vec<Row>, Error> {
         range.check()?;
         let rows = self.engine.scan(self.part, table, range).await?;
-        own_all(self.part, self.foreign, rows)
+        own_all(self.part, self.notes, rows)
     }
 
     async fn put(
@@ -274,7 +280,7 @@ impl Rows<'_> {
         let value = tagged(self.part, key, value)?;
         let key = key.to_vec();
         self.write(table.file, key.len() + value.len(), move |txn| {
-            txn.raw.put(table, &key, &value, expires)
+            txn.keep(table, &key, &value, expires)
         })
         .await
     }
@@ -293,7 +299,7 @@ impl Rows<'_> {
         let (reply, answer) = oneshot::channel();
         let job = Closure {
             part: self.part,
-            foreign: Arc::clone(self.foreign),
+            notes: Arc::clone(self.notes),
             body: Some(body),
             result: None,
             reply,
@@ -307,7 +313,9 @@ impl Rows<'_> {
 pub struct Txn<'t> {
     raw: &'t mut dyn RawTxn,
     part: Partition,
-    foreign: &'t Counter,
+    notes: &'t Notes,
+    /// Whether the partition was erased before this runs.
+    erased: bool,
 }
 
 impl Txn<'_> {
@@ -323,7 +331,7 @@ impl Txn<'_> {
     /// As [`View::get`]; [`Error::WrongFile`].
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let found = self.raw.get(table, key)?;
-        found.map(|value| own(self.part, self.foreign, value)).transpose()
+        found.map(|value| own(self.part, self.notes, value)).transpose()
     }
 
     /// As [`View::put`], durable when the transaction is.
@@ -332,7 +340,7 @@ impl Txn<'_> {
     /// As [`View::put`]; [`Error::WrongFile`].
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let value = tagged(self.part, key, value)?;
-        self.raw.put(table, key, &value, None)
+        self.keep(table, key, &value, None)
     }
 
     /// As [`View::put_until`], durable when the transaction is.
@@ -347,7 +355,20 @@ impl Txn<'_> {
         expires: Millis,
     ) -> Result<(), Error> {
         let value = tagged(self.part, key, value)?;
-        self.raw.put(table, key, &value, Some(expires))
+        self.keep(table, key, &value, Some(expires))
+    }
+
+    fn keep(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        tagged: &[u8],
+        expires: Option<Millis>,
+    ) -> Result<(), Error> {
+        if self.erased {
+            return Err(Error::Erased);
+        }
+        self.raw.put(table, key, tagged, expires)
     }
 
     /// As [`View::delete`].
@@ -365,7 +386,7 @@ impl Txn<'_> {
     pub fn scan(&mut self, table: Table, range: &Range) -> Result<Vec<Row>, Error> {
         range.check()?;
         let rows = self.raw.scan(table, range)?;
-        own_all(self.part, self.foreign, rows)
+        own_all(self.part, self.notes, rows)
     }
 
     /// As [`View::usage`]; counts what was written earlier in the transaction.
@@ -380,7 +401,7 @@ impl Txn<'_> {
 /// A closure as a job, with the way back to whoever waits.
 struct Closure<T, E, F> {
     part: Partition,
-    foreign: Counter,
+    notes: Arc<Notes>,
     body: Option<F>,
     result: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
@@ -394,7 +415,10 @@ where
 {
     fn run(&mut self, raw: &mut dyn RawTxn) -> Verdict {
         let Some(body) = self.body.take() else { return Verdict::Undo };
-        let result = body(&mut Txn { raw, part: self.part, foreign: &self.foreign });
+        // Asked here and not when it was accepted: an erasure that begins later removes what
+        // this writes, because its work waits in the same lane.
+        let erased = self.notes.is_erased(self.part);
+        let result = body(&mut Txn { raw, part: self.part, notes: &self.notes, erased });
         let verdict = if result.is_ok() { Verdict::Keep } else { Verdict::Undo };
         self.result = Some(result);
         verdict
@@ -426,17 +450,17 @@ fn tagged(part: Partition, key: &[u8], value: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 /// The pair assertion: what was read under a partition carries its tag, or is withheld.
-fn own(part: Partition, foreign: &Counter, mut stored: Bytes) -> Result<Bytes, Error> {
+fn own(part: Partition, notes: &Notes, mut stored: Bytes) -> Result<Bytes, Error> {
     let ours = stored.len() >= TAG
         && (stored[..TAG] == part.tag() || ids::planted::is("store-row-unchecked"));
     if !ours {
-        foreign.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        notes.foreign.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         tracing::error!(partition = ?part, "a row of another partition was found and withheld");
         return Err(Error::ForeignRow);
     }
     Ok(stored.split_off(TAG))
 }
 
-fn own_all(part: Partition, foreign: &Counter, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
-    rows.into_iter().map(|(key, value)| Ok((key, own(part, foreign, value)?))).collect()
+fn own_all(part: Partition, notes: &Notes, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+    rows.into_iter().map(|(key, value)| Ok((key, own(part, notes, value)?))).collect()
 }

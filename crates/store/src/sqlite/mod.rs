@@ -197,20 +197,16 @@ impl Engine for Sqlite {
 
     fn erase(&self, part: Partition) -> BoxFuture<'_, Result<Erased, Error>> {
         Box::pin(async move {
-            let mut erased = Erased::default();
+            let (mut erased, mut outcome) = (Erased::default(), Ok(()));
             for volume in self.present() {
-                let removed = remove(volume, part, What::Erase).await?;
-                if removed.rows > 0 {
-                    erased.files.push((volume.file, removed));
-                }
-                if !ids::planted::is("store-erase-keeps-moved") {
-                    scrub(volume).await?;
-                }
-                if !ids::planted::is("store-erase-keeps-log") {
-                    empty_log(volume).await?;
+                // A file that has to be waited for does not keep rows in the others.
+                match erase(volume, part).await {
+                    Ok(removed) if removed.rows > 0 => erased.files.push((volume.file, removed)),
+                    Ok(_) => {}
+                    Err(error) => outcome = outcome.and(Err(error)),
                 }
             }
-            Ok(erased)
+            outcome.map(|()| erased)
         })
     }
 
@@ -288,6 +284,18 @@ async fn remove(volume: &Arc<Volume>, part: Partition, what: What) -> Result<Usa
         }
         removed = removed.plus(batch);
     }
+}
+
+/// Removes a partition's rows from one file, and their bytes.
+async fn erase(volume: &Arc<Volume>, part: Partition) -> Result<Usage, Error> {
+    let removed = remove(volume, part, What::Erase).await?;
+    if !ids::planted::is("store-erase-keeps-moved") {
+        scrub(volume).await?;
+    }
+    if !ids::planted::is("store-erase-keeps-log") {
+        empty_log(volume).await?;
+    }
+    Ok(removed)
 }
 
 /// Runs `body` on the writing connection, between two commits.

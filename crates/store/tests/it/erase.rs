@@ -1,7 +1,7 @@
 use bulkhead_store::{Depth, Error, File, Range, Store, Usage};
 use scope::{Scope, Write};
 
-use super::world::{EVENTS, OTHERS, THINGS, World, system};
+use super::world::{EVENTS, Held, OTHERS, Pending, THINGS, World, system};
 
 const CANARY: &[u8] = b"canary-of-acme";
 
@@ -93,8 +93,10 @@ async fn an_erasure_leaves_no_bytes_in_the_files() {
     }
 }
 
+/// What is under way when its tenant is erased leaves nothing behind, whatever files it writes.
+/// Catches the planted bug `store-late-write-kept`.
 #[tokio::test]
-async fn an_erasure_leaves_others_alone_and_its_owner_able_to_write() {
+async fn an_erasure_leaves_others_alone_and_nothing_comes_after_it() {
     let world = World::new().await;
     let (store, acme, globex) = (world.open(), world.acme().await, world.globex().await);
     let staging = world.kit.scope("acme", "staging").await;
@@ -107,8 +109,47 @@ async fn an_erasure_leaves_others_alone_and_its_owner_able_to_write() {
         assert!(store.of(scope).get(THINGS, b"key").await.unwrap().is_some());
     }
     assert!(store.system(&system()).get(THINGS, b"key").await.unwrap().is_some());
-    store.of(&acme).put(THINGS, b"new", b"life").await.unwrap();
-    assert_eq!(store.of(&acme).usage(THINGS).await.unwrap().rows, 1);
+    let view = store.of(&acme);
+    let late = view.write(File::Core, 0, |txn| {
+        assert_eq!(txn.get(THINGS, b"key")?, None);
+        txn.put_until(THINGS, b"late", b"row", ids::Millis(u64::MAX))
+    });
+    for (what, refused) in [
+        ("put", view.put(THINGS, b"late", b"row").await),
+        ("put until", view.put_until(EVENTS, b"late", b"row", ids::Millis(u64::MAX)).await),
+        ("write", late.await),
+    ] {
+        assert!(matches!(refused, Err(Error::Erased)), "{what}: {refused:?}");
+    }
+    // Who cleans up does not have to know.
+    assert!(!view.delete(THINGS, b"key").await.unwrap());
+    for table in [THINGS, EVENTS] {
+        assert_eq!(view.usage(table).await.unwrap(), Usage::default());
+    }
+    store.of(&globex).put(THINGS, b"more", b"value").await.unwrap();
+    store.of(&staging).put(THINGS, b"more", b"value").await.unwrap();
+}
+
+/// Accepted before the erasure, run after it began.
+#[tokio::test]
+async fn what_waits_while_an_erasure_begins_is_gone_after_it() {
+    let world = World::new().await;
+    let (store, acme, system) = (world.open(), world.acme().await, system());
+    let (held, hold) = Held::new(&store, &system, File::Core);
+    let view = store.of(&acme);
+    let mut before = Pending::new();
+    before.push(view.put(THINGS, b"before", b"row"));
+    let mut erasure = Pending::new();
+    erasure.push(view.erase_all());
+    let mut after = Pending::new();
+    after.push(view.put(THINGS, b"after", b"row"));
+    hold.let_go();
+    held.await.unwrap();
+    let (before, erased, after) = tokio::join!(before.all(), erasure.all(), after.all());
+    assert!(matches!(before[..], [Ok(()) | Err(Error::Erased)]), "{before:?}");
+    assert!(matches!(after[..], [Err(Error::Erased)]), "{after:?}");
+    assert!(matches!(erased[..], [Ok(_)]), "{erased:?}");
+    assert_eq!(view.usage(THINGS).await.unwrap(), Usage::default());
 }
 
 #[tokio::test]
@@ -142,5 +183,25 @@ async fn an_erasure_says_when_a_reader_still_needs_the_log() {
     assert_eq!(store.of(&acme).get(THINGS, CANARY).await.unwrap(), None);
     raw.execute_batch("COMMIT").unwrap();
     store.of(&acme).erase_all().await.unwrap();
+    assert_eq!(found(&world, CANARY), []);
+}
+
+/// The file that has to be waited for is the first; the second is erased all the same.
+#[tokio::test]
+async fn an_erasure_goes_on_with_the_other_files_past_a_busy_one() {
+    let world = World::new().await;
+    let (store, acme) = (world.open(), world.acme().await);
+    let view = store.of(&acme);
+    view.put(THINGS, CANARY, CANARY).await.unwrap();
+    view.put(EVENTS, CANARY, CANARY).await.unwrap();
+    let raw = world.raw(File::Core);
+    raw.execute_batch("BEGIN; SELECT count(*) FROM rows;").unwrap();
+    let erased = view.erase_all().await;
+    assert!(matches!(erased, Err(Error::Busy)), "{erased:?}");
+    assert_eq!(view.usage(EVENTS).await.unwrap(), Usage::default());
+    let left: Vec<_> = found(&world, CANARY).into_iter().map(|(name, _)| name).collect();
+    assert!(left.iter().all(|name| name.starts_with("core.db")), "{left:?}");
+    drop(raw);
+    view.erase_all().await.unwrap();
     assert_eq!(found(&world, CANARY), []);
 }

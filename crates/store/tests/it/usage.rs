@@ -55,13 +55,16 @@ fn expected(model: &Model, who: usize, table: usize) -> Usage {
 }
 
 async fn run(store: &Store, scopes: &[Scope<Write>], ops: Vec<Op>) {
-    let mut model = Model::new();
+    let (mut model, mut erased) = (Model::new(), [false; 3]);
     for op in ops {
         match op {
             Op::Put { who, table, key, size } => {
                 let view = store.of(&scopes[who]);
-                view.put(TABLES[table], &[key], &vec![key; size]).await.unwrap();
-                model.insert((who, table, key), size);
+                let put = view.put(TABLES[table], &[key], &vec![key; size]).await;
+                assert_eq!(put.is_err(), erased[who], "{put:?}");
+                if put.is_ok() {
+                    model.insert((who, table, key), size);
+                }
             }
             Op::Delete { who, table, key } => {
                 let there = store.of(&scopes[who]).delete(TABLES[table], &[key]).await.unwrap();
@@ -76,9 +79,10 @@ async fn run(store: &Store, scopes: &[Scope<Write>], ops: Vec<Op>) {
                 assert!(undone.await.is_err());
             }
             Op::Erase { who } => {
-                let erased = store.of(&scopes[who]).erase_all().await.unwrap().total();
+                erased[who] = true;
+                let removed = store.of(&scopes[who]).erase_all().await.unwrap().total();
                 let all = (0..3).map(|table| expected(&model, who, table));
-                assert_eq!(erased, all.fold(Usage::default(), Usage::plus));
+                assert_eq!(removed, all.fold(Usage::default(), Usage::plus));
                 model.retain(|(w, ..), _| *w != who);
             }
         }
