@@ -22,6 +22,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that the owner was erased, or is being erased: nothing is kept any more.
+    pub(crate) const fn says_erased(&self) -> bool {
+        matches!(self, Self::Store(store::Error::Erased) | Self::Vault(vault::Error::Shredded))
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

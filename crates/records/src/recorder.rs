@@ -309,6 +309,9 @@ impl Inner {
                 Ok(()) => {
                     self.tally.written.fetch_add(count, Ordering::Relaxed);
                 }
+                Err(error) if error.says_erased() => {
+                    self.tally.dropped.fetch_add(count, Ordering::Relaxed);
+                }
                 Err(error) => {
                     self.tally.failed.fetch_add(count, Ordering::Relaxed);
                     tracing::error!(

@@ -4,7 +4,13 @@
 //! registry replaces its state and wakes whoever waits for the end of a scope. Nothing here
 //! is loaded before a tenant is used.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use ids::{Environment, RandomId, TenantId};
@@ -130,11 +136,13 @@ impl Standing {
 pub(crate) struct Standings {
     directory: Arc<dyn Directory>,
     known: RwLock<HashMap<TenantId, Arc<Standing>>>,
+    /// How often standings were let go, or a change of one that is not known could not be read.
+    lost: AtomicU64,
 }
 
 impl Standings {
     pub(crate) fn new(directory: Arc<dyn Directory>) -> Self {
-        Self { directory, known: RwLock::default() }
+        Self { directory, known: RwLock::default(), lost: AtomicU64::new(0) }
     }
 
     /// The standing of a tenant by id, from memory if it is there.
@@ -156,27 +164,149 @@ impl Standings {
     /// tenant's scopes fail until it can: the next use tries again.
     pub(crate) async fn refresh(&self, tenant: &TenantId) -> Result<(), Unavailable> {
         let read = self.load(tenant.as_str()).await;
-        if read.is_err()
-            && let Some(standing) = self.known.read().get(tenant)
-        {
-            standing.distrust();
+        if read.is_err() {
+            self.lost.fetch_add(1, Ordering::SeqCst);
+            if let Some(standing) = self.known.read().get(tenant) {
+                standing.distrust();
+            }
         }
         read.map(drop)
     }
 
     async fn load(&self, name: &str) -> Result<Option<Arc<Standing>>, Unavailable> {
-        let Some(record) = self.directory.tenant(name).await? else { return Ok(None) };
-        let mut known = self.known.write();
-        if let Some(standing) = known.get(&record.id).cloned() {
-            standing.renew(record);
+        loop {
+            let since = self.lost.load(Ordering::SeqCst);
+            let Some(record) = self.directory.tenant(name).await? else { return Ok(None) };
+            let mut known = self.known.write();
+            if let Some(standing) = known.get(&record.id).cloned() {
+                standing.renew(record);
+                return Ok(Some(standing));
+            }
+            // There is nothing to tell that this was read before a change: read it again.
+            if self.lost.load(Ordering::SeqCst) != since {
+                continue;
+            }
+            let full = known.len();
+            if full >= KEPT {
+                known.retain(|_, standing| Arc::strong_count(standing) > 1);
+                self.lost.fetch_add(u64::from(known.len() < full), Ordering::SeqCst);
+            }
+            let id = record.id.clone();
+            let standing = Arc::new(Standing::new(record));
+            known.insert(id, Arc::clone(&standing));
             return Ok(Some(standing));
         }
-        if known.len() >= KEPT {
-            known.retain(|_, standing| Arc::strong_count(standing) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::atomic::AtomicBool};
+
+    use ids::{BoxFuture, Millis};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{ApiKeyRecord, Digest, OperatorRecord, RunGrantRecord, ServiceRecord};
+
+    /// A registry in which every tenant's revision is `revision`; a read of `slow` has its
+    /// answer, and keeps it back until it may go on.
+    struct Fake {
+        revision: AtomicU64,
+        down: AtomicBool,
+        go_on: Semaphore,
+    }
+
+    fn record(name: &str, revision: u64) -> TenantRecord {
+        TenantRecord {
+            id: TenantId::parse(name).unwrap(),
+            revision,
+            aliases: Vec::new(),
+            status: Status::Active,
+            epoch: 0,
+            named_since: 0,
+            environments: Vec::new(),
+            accounts: BTreeMap::new(),
+            revoked: Vec::new(),
+            created: Millis(0),
         }
-        let id = record.id.clone();
-        let standing = Arc::new(Standing::new(record));
-        known.insert(id, Arc::clone(&standing));
-        Ok(Some(standing))
+    }
+
+    type Answer<'a, T> = BoxFuture<'a, Result<T, Unavailable>>;
+
+    impl Directory for Fake {
+        fn tenant<'a>(&'a self, name: &'a str) -> Answer<'a, Option<TenantRecord>> {
+            Box::pin(async move {
+                if self.down.load(Ordering::SeqCst) {
+                    return Err(Unavailable("down".into()));
+                }
+                let read = record(name, self.revision.load(Ordering::SeqCst));
+                if name == "slow" {
+                    self.go_on.acquire().await.unwrap().forget();
+                }
+                Ok(Some(read))
+            })
+        }
+        fn api_key<'a>(&'a self, _: &'a Digest) -> Answer<'a, Option<ApiKeyRecord>> {
+            unreachable!()
+        }
+        fn service<'a>(&'a self, _: &'a Digest) -> Answer<'a, Option<ServiceRecord>> {
+            unreachable!()
+        }
+        fn operator<'a>(&'a self, _: &'a Digest) -> Answer<'a, Option<OperatorRecord>> {
+            unreachable!()
+        }
+        fn run_grant<'a>(&'a self, _: &'a Digest) -> Answer<'a, Option<RunGrantRecord>> {
+            unreachable!()
+        }
+        fn keep_run_grant<'a>(&'a self, _: &'a Digest, _: RunGrantRecord) -> Answer<'a, ()> {
+            unreachable!()
+        }
+        fn spend<'a>(&'a self, _: &'a RandomId, _: Millis) -> Answer<'a, bool> {
+            unreachable!()
+        }
+    }
+
+    fn standings() -> (Arc<Fake>, Standings) {
+        let fake = Arc::new(Fake {
+            revision: AtomicU64::new(1),
+            down: AtomicBool::new(false),
+            go_on: Semaphore::new(0),
+        });
+        (fake.clone(), Standings::new(fake))
+    }
+
+    /// A record was read, then changed; the change came and was let go with its standing, before
+    /// the reader came to insert what it had read.
+    #[tokio::test]
+    async fn what_was_read_before_a_standing_was_let_go_is_read_again() {
+        let (fake, standings) = standings();
+        let mut late = Box::pin(standings.named("slow"));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        fake.revision.store(2, Ordering::SeqCst);
+        fake.go_on.add_permits(1);
+        for n in 0..KEPT {
+            standings.named(&format!("tenant{n}")).await.unwrap();
+        }
+        // The first to come to a full house lets those go that nobody uses.
+        let full = standings.named("one-more").await.unwrap();
+        fake.go_on.add_permits(2);
+        assert_eq!(late.await.unwrap().revision(), 2);
+        assert_eq!((full.revision(), standings.known.read().len()), (2, 2));
+    }
+
+    /// A change that could not be read is nobody's yet: what was read before it is no answer.
+    #[tokio::test]
+    async fn what_was_read_before_a_change_that_could_not_be_is_read_again() {
+        let (fake, standings) = standings();
+        let mut late = Box::pin(standings.named("slow"));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        fake.revision.store(2, Ordering::SeqCst);
+        fake.down.store(true, Ordering::SeqCst);
+        assert!(standings.refresh(&TenantId::parse("slow").unwrap()).await.is_err());
+        fake.go_on.add_permits(2);
+        assert!(matches!(late.await, Err(Error::Unavailable(_))));
+        fake.down.store(false, Ordering::SeqCst);
+        assert_eq!(standings.named("slow").await.unwrap().revision(), 2);
     }
 }

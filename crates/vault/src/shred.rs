@@ -16,7 +16,8 @@ impl Vault {
     /// ledger, in one transaction. From then on what they sealed does not open, wherever it
     /// lies. The receipt names the keys.
     ///
-    /// Sealing again makes a key of a new version: end the tenant's scopes first.
+    /// It is for good: the unit gets no key again, and what is still under way for it cannot be
+    /// sealed ([`Error::Shredded`]).
     ///
     /// # Errors
     /// What the keystore answers; then nothing was destroyed.
@@ -37,8 +38,7 @@ impl Vault {
                 for key in &erasure.keys {
                     txn.delete(WRAPPED, &data_row(&unit, key.version))?;
                 }
-                head.current = None;
-                head.shredded_through = head.last;
+                head.shred();
                 head.write(txn, &unit)?;
                 let newest = Range { limit: 1, reverse: true, ..Range::default() };
                 let number = match txn.scan(LEDGER, &newest)?.first() {

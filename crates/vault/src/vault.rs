@@ -272,7 +272,7 @@ impl Vault {
             let row = row.ok_or(Error::Malformed("a head without its data key"))?;
             return Ok((head, self.unwrapped(&row_key, version, &row)?));
         }
-        // Asked here, behind every erasure that came first: its mark stands before it shreds.
+        // Asked of the registry, too, for an erasure that is not in this keystore.
         owner.as_ref().map_or(Ok(()), not_erased)?;
         self.make_key(txn, unit)
     }
@@ -285,6 +285,8 @@ impl Vault {
         unit: &[u8; 32],
     ) -> Result<(Head, Arc<DataKey>), Error> {
         let mut head = Head::read(txn, unit)?;
+        // Asked here, behind every erasure that came first.
+        head.not_shredded()?;
         let version = head
             .last
             .checked_add(1)

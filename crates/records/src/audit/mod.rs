@@ -212,7 +212,7 @@ impl Audit {
                 let head = chain.read_head(txn)?;
                 chain.keep_note(txn, &signers, &head)
             });
-            result = result.and(signed.await);
+            result = result.and(unless_erased(signed.await));
         }
         result
     }
@@ -255,7 +255,8 @@ impl Audit {
         if entry.action == ERASED {
             return Err(Error::Settings("this action is the audit log's own"));
         }
-        if entry.decision == Decision::Denied {
+        let denied = entry.decision == Decision::Denied;
+        if denied {
             if owner.is_erased() {
                 return Ok(());
             }
@@ -268,7 +269,8 @@ impl Audit {
                 return Ok(());
             }
         }
-        self.append(&owner, entry).await.map(drop)
+        let written = self.append(&owner, entry).await.map(drop);
+        if denied { unless_erased(written) } else { written }
     }
 
     async fn summarize(&self, due: Vec<Summary>) -> Result<(), Error> {
@@ -278,7 +280,8 @@ impl Audit {
                 // Nothing may come back after an erasure.
                 continue;
             }
-            if let Err(error) = self.append(&summary.owner, summary.entry()).await {
+            let written = self.append(&summary.owner, summary.entry()).await;
+            if let Err(error) = unless_erased(written.map(drop)) {
                 self.0.denials.put_back(summary);
                 result = Err(error);
             }
@@ -354,6 +357,14 @@ impl AuditSink for Audit {
         entry: Entry,
     ) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move { self.take(Owner::Deployment, entry).await.map_err(unavailable) })
+    }
+}
+
+/// Nothing may come back after an erasure: what was only to be noted is dropped.
+fn unless_erased(written: Result<(), Error>) -> Result<(), Error> {
+    match written {
+        Err(error) if error.says_erased() => Ok(()),
+        written => written,
     }
 }
 

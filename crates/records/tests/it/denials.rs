@@ -136,3 +136,23 @@ async fn a_days_denials_are_bounded() {
     assert_eq!(told(&audit, &world.acme, "policy.denied").await, (500, 101));
     assert_eq!(told(&audit, &world.globex, "policy.denied").await, (3, 3));
 }
+
+/// As long as an erasure waits for a reader, its tenant is suspended and not yet erased.
+#[tokio::test]
+async fn nothing_comes_back_while_an_erasure_goes_on() {
+    let world = World::new().await;
+    let audit = world.audit().await;
+    flood(&audit, &world.acme, "policy.denied", 100).await;
+    world.kit.change("acme", |record| record.status = Status::Suspended).await;
+    world.vault.shred(&world.acme).await.unwrap();
+    world.store.of(&world.acme).erase_all().await.unwrap();
+    flood(&audit, &world.acme, "scope.suspended", 100).await;
+    let entry = Entry::allowed("bulkhead", "tenant.change", "acme");
+    assert!(audit.record(&world.acme, entry).await.is_err(), "nothing seals it");
+    world.clock.advance(Duration::from_secs(60));
+    audit.settle().await.unwrap();
+    audit.close().await.unwrap();
+    for table in [AUDIT, AUDIT_HEAD, AUDIT_NOTES] {
+        assert_eq!(world.store.of(&world.acme).usage(table).await.unwrap().rows, 0, "{table:?}");
+    }
+}

@@ -1,9 +1,9 @@
-use bulkhead_vault::{Credentials, Error, SecretText, Wallet};
+use bulkhead_vault::{Credentials, Error, FINGERPRINTS, SecretText, Wallet};
 use ids::{ProviderId, WorkflowId};
 use scope::{Access, Scope, Write};
-use store::{Options, Store};
+use store::{Options, Range, Store};
 
-use super::world::World;
+use super::world::{World, system};
 
 struct Office {
     world: World,
@@ -168,4 +168,76 @@ async fn a_claim_without_its_credential_is_cleared_by_the_next_change() {
     assert!(matches!(set(globex, "sk-one").await, Err(Error::Duplicate)), "fails closed");
     set(acme, "sk-two").await.unwrap();
     set(globex, "sk-one").await.unwrap();
+}
+
+async fn shared(office: &Office) -> Vec<(Option<String>, u64, u64)> {
+    let all = office.credentials.shared(&system()).await.unwrap();
+    let told = |one: &bulkhead_vault::SharedCredential| {
+        (one.provider.as_ref().map(|id| id.as_str().to_owned()), one.secrets, one.units)
+    };
+    all.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn shared_secrets_are_counted_by_provider_and_by_nobodys_name() {
+    let office = Office::new().await;
+    let Office { acme, staging, globex, credentials, .. } = &office;
+    let openai = || Some("openai".to_owned());
+    office.set(acme, "sk-own", false).await.unwrap();
+    // The same secret for two workflows of one unit is nobody else's.
+    let refunds = workflow("refunds");
+    let wallet = credentials.of(acme);
+    wallet.set(&provider("openai"), Some(&refunds), text("sk-own"), false).await.unwrap();
+    assert_eq!(shared(&office).await, []);
+    // One that may be shared is told before anybody shares it, and counted by units.
+    office.set(globex, "sk-two", true).await.unwrap();
+    assert_eq!(shared(&office).await, [(openai(), 1, 1)]);
+    office.set(staging, "sk-two", true).await.unwrap();
+    let wallet = credentials.of(staging);
+    wallet.set(&provider("openai"), Some(&refunds), text("sk-two"), true).await.unwrap();
+    assert_eq!(shared(&office).await, [(openai(), 1, 2)]);
+    // It is one account, whatever it is stored for.
+    wallet.set(&provider("azure"), None, text("sk-two"), true).await.unwrap();
+    assert_eq!(shared(&office).await, [(Some("azure".into()), 1, 2), (openai(), 1, 2)]);
+    credentials.of(staging).clear().await.unwrap();
+    office.set(acme, "sk-three", true).await.unwrap();
+    assert_eq!(shared(&office).await, [(openai(), 2, 2)]);
+    office.set(acme, "sk-four", false).await.unwrap();
+    credentials.of(globex).remove(&provider("openai"), None).await.unwrap();
+    assert_eq!(shared(&office).await, []);
+}
+
+/// Claims of before the provider was noted say `true` or `false` and nothing else.
+#[tokio::test]
+async fn claims_of_an_older_version_still_count() {
+    let office = Office::new().await;
+    let Office { acme, staging, globex, store, .. } = &office;
+    office.set(acme, "sk-one", true).await.unwrap();
+    office.set(staging, "sk-two", false).await.unwrap();
+    let system = system();
+    let view = store.system(&system);
+    for (key, row) in view.scan(FINGERPRINTS, Range::prefix(b"f")).await.unwrap() {
+        let said: serde_json::Value = serde_json::from_slice(&row).unwrap();
+        let bare = said["shared"].to_string();
+        view.put(FINGERPRINTS, &key, bare.as_bytes()).await.unwrap();
+    }
+    assert_eq!(shared(&office).await, [(None, 1, 1)]);
+    assert!(matches!(office.set(globex, "sk-two", true).await, Err(Error::Duplicate)));
+    assert!(matches!(office.set(globex, "sk-one", false).await, Err(Error::Duplicate)));
+    office.set(globex, "sk-one", true).await.unwrap();
+    assert_eq!(shared(&office).await, [(None, 1, 2), (Some("openai".into()), 1, 2)]);
+}
+
+/// More claims than a page holds.
+#[tokio::test]
+async fn every_page_of_claims_is_counted() {
+    let office = Office::new().await;
+    let system = system();
+    let view = office.store.system(&system);
+    let claims = (0..1_203_u32).map(async |n| {
+        let key = [&b"f"[..], &[7; 32], &[0; 28], &n.to_be_bytes(), &[0; 16]].concat();
+        view.put(FINGERPRINTS, &key, br#"{"shared":true,"provider":"openai"}"#).await
+    });
+    futures_util::future::try_join_all(claims).await.unwrap();
+    assert_eq!(shared(&office).await, [(Some("openai".into()), 1, 1_203)]);
 }

@@ -1,7 +1,7 @@
 use bulkhead_vault::Error;
 use ids::{Clock as _, text};
 
-use super::world::{World, bytes_below, holds, system, version_in};
+use super::world::{World, bytes_below, holds, system};
 
 #[tokio::test]
 async fn what_was_shredded_never_opens_again_and_the_ledger_says_so() {
@@ -38,29 +38,50 @@ async fn what_was_shredded_never_opens_again_and_the_ledger_says_so() {
         assert_eq!(world.vault.erasures(&system()).await.unwrap(), std::slice::from_ref(&receipt));
     }
 
-    // The same unit again: another key of another version, and the old bytes stay shut.
-    let new = world.seal(&acme, "three").await;
-    assert_eq!(version_in(&new), 3);
-    assert_eq!(world.open(&acme, &new).await.unwrap(), "three");
     for sealed in &old {
-        assert!(matches!(world.open(&acme, sealed).await, Err(Error::Shredded)));
-        // Not even under the new key's number.
+        // Not even under another key's number.
         let mut renumbered = sealed.clone();
         renumbered[1..5].copy_from_slice(&3_u32.to_be_bytes());
         assert!(matches!(world.open(&acme, &renumbered).await, Err(Error::Foreign)));
     }
     let second = world.vault.shred(&acme).await.unwrap();
-    assert_eq!(second.keys.iter().map(|key| key.version).collect::<Vec<_>>(), [3]);
+    assert!(second.keys.is_empty());
     assert_eq!(world.vault.erasures(&system()).await.unwrap(), [receipt, second]);
 }
 
+/// What is under way when its owner is erased cannot be sealed any more, whether the owner has
+/// sealed before or not, while its erasure goes on and after a restart. Catches the planted bug
+/// `vault-key-after-shredding`.
 #[tokio::test]
-async fn shredding_a_unit_that_never_sealed_is_in_the_ledger_too() {
-    let world = World::new().await;
-    let acme = world.acme().await;
-    assert!(world.vault.shred(&acme).await.unwrap().keys.is_empty());
-    assert_eq!(world.vault.erasures(&system()).await.unwrap().len(), 1);
-    assert_eq!(version_in(&world.seal(&acme, "x").await), 1);
+async fn a_unit_in_the_ledger_gets_no_key_again() {
+    let mut world = World::new().await;
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    let staging = world.kit.scope("acme", "staging").await;
+    let place = bulkhead_vault::Place { surface: "test", key: b"k", version: 0 };
+    world.seal(&acme, "one").await;
+    let suspended = |record: &mut scope::TenantRecord| record.status = scope::Status::Suspended;
+    for tenant in ["acme", "globex"] {
+        world.kit.change(tenant, suspended).await;
+    }
+    for scope in [&acme, &globex] {
+        world.vault.shred(scope).await.unwrap();
+    }
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        for scope in [&acme, &globex] {
+            let sealer = world.vault.of(scope);
+            assert!(sealer.try_seal(&place, b"late").is_none());
+            let late = sealer.seal(&place, b"late").await;
+            assert!(matches!(late, Err(Error::Shredded)), "{late:?}");
+            let rotated = world.vault.rotate_data_key(scope).await;
+            assert!(matches!(rotated, Err(Error::Shredded)), "{rotated:?}");
+            assert!(world.vault.data_key_versions(scope).await.unwrap().is_empty());
+        }
+    }
+    assert_eq!(world.vault.erasures(&system()).await.unwrap().len(), 2);
+    world.seal(&staging, "of another environment").await;
 }
 
 /// Even the wrapped key is gone from the files, the write-ahead log included.
