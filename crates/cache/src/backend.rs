@@ -8,6 +8,27 @@ use scope::{Scope, Write};
 
 use crate::{CacheKey, Error};
 
+/// Tells of two values under one key which is the newer, also if both were kept in the same
+/// millisecond: Unix milliseconds in the upper 44 bits, then a count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    const COUNT: u32 = 20;
+
+    /// The first one of a moment.
+    #[must_use]
+    pub const fn at(moment: Millis) -> Self {
+        Self(moment.0 << Self::COUNT)
+    }
+
+    /// When it was drawn, or a little before.
+    #[must_use]
+    pub const fn moment(self) -> Millis {
+        Millis(self.0 >> Self::COUNT)
+    }
+}
+
 /// How much one shelf holds in a tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -36,7 +57,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<Option<Bytes>, Error>>;
 
     /// Keeps sealed bytes until a moment, if they fit. Whatever else must go to make room goes
-    /// from the same shelf, or from one that holds more than its fair share.
+    /// from the same shelf, or from one that holds more than its fair share. A newer value or
+    /// removal stays: writes may come in another order than they were made.
     ///
     /// # Errors
     /// The backend cannot keep them; nothing depends on that it does.
@@ -45,10 +67,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
         sealed: Bytes,
+        stamp: Stamp,
         expires: Millis,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Forgets a key.
+    /// Forgets a key, as of this stamp.
     ///
     /// # Errors
     /// The backend cannot be reached.
@@ -56,6 +79,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         &'a self,
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
+        stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Forgets the whole shelf.

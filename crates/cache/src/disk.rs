@@ -1,18 +1,16 @@
 //! The disk tier: rows of the store, the oldest of a shelf going first.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ids::{BoxFuture, Clock, Millis};
+use ids::{BoxFuture, Millis};
 use scope::{Scope, Write};
 use store::{File, Range, Store, Table, Txn};
 
-use crate::{Backend, CacheKey, Error, Settings, Usage};
+use crate::{Backend, CacheKey, Error, Settings, Stamp, Usage};
 
-/// When it was kept (8 bytes, big-endian Unix milliseconds), then the sealed bytes.
+/// Its stamp (8 bytes, big-endian), then the sealed bytes.
 const ENTRIES: Table = Table { file: File::Cache, id: 501, name: "cache.entries" };
 
-/// When it was kept, then its key: the shelf in order of age. The value is about how many bytes
+/// Its stamp, then its key: the shelf in order of age. The value is about how many bytes
 /// both rows take (8 bytes, big-endian).
 const BY_AGE: Table = Table { file: File::Cache, id: 502, name: "cache.by_age" };
 
@@ -33,15 +31,14 @@ const CLEAR: usize = 1_000;
 #[derive(Debug)]
 pub struct Disk {
     store: Store,
-    clock: Arc<dyn Clock>,
     per_shelf: u64,
 }
 
 impl Disk {
     /// The tier in this store, with the bounds of the settings.
     #[must_use]
-    pub fn new(settings: &Settings, store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, per_shelf: settings.disk_bytes_per_tenant }
+    pub fn new(settings: &Settings, store: Store) -> Self {
+        Self { store, per_shelf: settings.disk_bytes_per_tenant }
     }
 
     async fn look(&self, scope: &Scope<Write>, key: &CacheKey) -> Result<Option<Bytes>, Error> {
@@ -54,15 +51,18 @@ impl Disk {
         scope: &Scope<Write>,
         key: &CacheKey,
         sealed: Bytes,
+        stamp: Stamp,
         expires: Millis,
     ) -> Result<(), Error> {
-        let kept = self.clock.now().0.to_be_bytes();
+        let kept = stamp.0.to_be_bytes();
         let quota = self.per_shelf;
         let key = *key;
         let cost = sealed.len() + ROWS;
         let view = self.store.of(scope);
         view.write(File::Cache, cost, move |txn| -> Result<(), Error> {
-            forget(txn, &key)?;
+            if !forget(txn, &key, stamp)? {
+                return Ok(());
+            }
             if !make_room(txn, quota, cost as u64)? {
                 return Ok(());
             }
@@ -107,15 +107,17 @@ fn by_age(kept: &[u8], key: &CacheKey) -> Vec<u8> {
     [kept, key.as_bytes()].concat()
 }
 
-/// Removes what an earlier write left under this key.
-fn forget(txn: &mut Txn<'_>, key: &CacheKey) -> Result<(), Error> {
-    if let Some(row) = txn.get(ENTRIES, key.as_bytes())? {
-        if let Some(kept) = row.get(..8) {
-            txn.delete(BY_AGE, &by_age(kept, key))?;
+/// Removes what an earlier write left under this key; whether nothing newer is there.
+fn forget(txn: &mut Txn<'_>, key: &CacheKey, stamp: Stamp) -> Result<bool, Error> {
+    let Some(row) = txn.get(ENTRIES, key.as_bytes())? else { return Ok(true) };
+    if let Some(kept) = row.first_chunk() {
+        if Stamp(u64::from_be_bytes(*kept)) > stamp {
+            return Ok(false);
         }
-        txn.delete(ENTRIES, key.as_bytes())?;
+        txn.delete(BY_AGE, &by_age(kept, key))?;
     }
-    Ok(())
+    txn.delete(ENTRIES, key.as_bytes())?;
+    Ok(true)
 }
 
 /// Removes the shelf's oldest until `cost` more bytes fit under its quota.
@@ -167,20 +169,22 @@ impl Backend for Disk {
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
         sealed: Bytes,
+        stamp: Stamp,
         expires: Millis,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.keep(scope, key, sealed, expires))
+        Box::pin(self.keep(scope, key, sealed, stamp, expires))
     }
 
     fn delete<'a>(
         &'a self,
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
+        stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), Error>> {
         let key = *key;
         Box::pin(async move {
             let view = self.store.of(scope);
-            view.write(File::Cache, 64, move |txn| forget(txn, &key)).await
+            view.write(File::Cache, 64, move |txn| forget(txn, &key, stamp).map(drop)).await
         })
     }
 

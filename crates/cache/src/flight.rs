@@ -70,7 +70,7 @@ impl Flights {
         let lead = Arc::clone(&slot.lead);
         let seat = Seat { flights: Arc::clone(self), id, slot };
         match lead.try_acquire_owned() {
-            Ok(permit) => Joined::Lead(Leader { _permit: permit, seat }),
+            Ok(permit) => Joined::Lead(Leader { permit: Some(permit), seat }),
             Err(_) => Joined::Follow(Follower { seat }),
         }
     }
@@ -127,7 +127,7 @@ impl Drop for Seat {
 #[must_use = "a leader that is dropped hands over"]
 pub struct Leader {
     // Given back before the seat is left: a follower that has it keeps the slot alive.
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
     seat: Seat,
 }
 
@@ -141,6 +141,16 @@ impl Leader {
     /// rather than one after the other.
     pub fn not_kept(self) {
         self.seat.end(false);
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if planted::is("cancelled-leader-loses-followers")
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+        }
     }
 }
 
@@ -172,7 +182,7 @@ impl Follower {
     pub async fn turn(self, patience: Duration) -> Turn {
         let lead = Arc::clone(&self.seat.slot.lead);
         match tokio::time::timeout(patience, lead.acquire_owned()).await {
-            Ok(Ok(permit)) => Turn::Lead(Leader { _permit: permit, seat: self.seat }),
+            Ok(Ok(permit)) => Turn::Lead(Leader { permit: Some(permit), seat: self.seat }),
             Ok(Err(_closed)) if self.seat.slot.landed.load(Ordering::Acquire) == 1 => Turn::Read,
             Ok(Err(_)) | Err(_) => Turn::Alone,
         }
@@ -229,7 +239,7 @@ mod tests {
         assert_eq!((flights.under_way(), flights.landed()), (0, 1));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_cancelled_leader_hands_over_to_one() {
         let flights = Arc::default();
         let leader = lead(&flights, &A);

@@ -9,6 +9,9 @@ use scope::{Access, Scope};
 /// when the layout below changes.
 const DOMAIN: &[u8] = b"bulkhead.cache.key.1";
 
+/// The same for keys of the semantic index: no key of one kind is a key of the other.
+const SEMANTIC_DOMAIN: &[u8] = b"bulkhead.cache.semantic.1";
+
 /// A fingerprint of a configuration or of policies: what changes it empties the cache, as far
 /// as anybody can tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,56 +67,11 @@ impl CacheKey {
         scope: &Scope<A>,
         parts: &KeyParts<'_>,
     ) -> Self {
-        let owner = Owner {
-            tenant: scope.tenant().as_str(),
-            environment: scope.environment().as_str(),
-            workflow: scope.workflow().map(ids::WorkflowId::as_str),
-        };
-        Self::derive(secret, &owner, parts)
+        Self::derive(secret, &Owner::of(scope), parts)
     }
 
     fn derive(secret: &[u8; 32], owner: &Owner<'_>, parts: &KeyParts<'_>) -> Self {
-        let Owner { mut tenant, mut environment, workflow } = *owner;
-        let KeyParts { kind, entity, versions, policy, config, request } = *parts;
-        if planted::is("cache-key-without-tenant") {
-            tenant = "";
-        }
-        if planted::is("cache-key-without-environment") {
-            environment = "";
-        }
-        if planted::is("cache-caller-namespace") {
-            let named = versions.iter().find_map(|v| v.strip_prefix("namespace="));
-            tenant = named.unwrap_or(tenant);
-        }
-        let mut hasher = blake3::Hasher::new_keyed(secret);
-        let mut field = |bytes: &[u8]| {
-            if planted::is("cache-key-unframed") {
-                hasher.update(bytes);
-            } else {
-                frame::field(
-                    &mut |part| {
-                        hasher.update(part);
-                    },
-                    bytes,
-                );
-            }
-        };
-        field(DOMAIN);
-        field(tenant.as_bytes());
-        field(environment.as_bytes());
-        // Absent and empty differ: a field that says whether there is one.
-        field(&[u8::from(workflow.is_some())]);
-        field(workflow.unwrap_or_default().as_bytes());
-        field(kind.as_bytes());
-        field(entity.as_bytes());
-        field(&(versions.len() as u64).to_le_bytes());
-        for version in versions {
-            field(version.as_bytes());
-        }
-        field(&policy.0);
-        field(&config.0);
-        field(request);
-        Self(*hasher.finalize().as_bytes())
+        Self(digest(DOMAIN, secret, owner, parts))
     }
 
     /// Its bytes, for a backend.
@@ -129,11 +87,89 @@ impl fmt::Debug for CacheKey {
     }
 }
 
+/// Which things of one shelf may answer for each other, if they are near enough: made like a
+/// [`CacheKey`], of everything but what is compared by its meaning. From [`Shelf::partition`].
+///
+/// [`Shelf::partition`]: crate::Shelf::partition
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SemanticKey([u8; 32]);
+
+impl SemanticKey {
+    pub(crate) fn new<A: Access>(
+        secret: &[u8; 32],
+        scope: &Scope<A>,
+        parts: &KeyParts<'_>,
+    ) -> Self {
+        Self(digest(SEMANTIC_DOMAIN, secret, &Owner::of(scope), parts))
+    }
+}
+
+impl fmt::Debug for SemanticKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SemanticKey({})", ids::text::hex(&self.0[..4]))
+    }
+}
+
+/// The one place where the parts of a key are hashed: all of them, framed.
+fn digest(domain: &[u8], secret: &[u8; 32], owner: &Owner<'_>, parts: &KeyParts<'_>) -> [u8; 32] {
+    let Owner { mut tenant, mut environment, workflow } = *owner;
+    let KeyParts { kind, entity, versions, policy, config, request } = *parts;
+    if planted::is("cache-key-without-tenant") {
+        tenant = "";
+    }
+    if planted::is("cache-key-without-environment") {
+        environment = "";
+    }
+    if planted::is("cache-caller-namespace") {
+        let named = versions.iter().find_map(|v| v.strip_prefix("namespace="));
+        tenant = named.unwrap_or(tenant);
+    }
+    let mut hasher = blake3::Hasher::new_keyed(secret);
+    let mut field = |bytes: &[u8]| {
+        if planted::is("cache-key-unframed") {
+            hasher.update(bytes);
+        } else {
+            frame::field(
+                &mut |part| {
+                    hasher.update(part);
+                },
+                bytes,
+            );
+        }
+    };
+    field(domain);
+    field(tenant.as_bytes());
+    field(environment.as_bytes());
+    // Absent and empty differ: a field that says whether there is one.
+    field(&[u8::from(workflow.is_some())]);
+    field(workflow.unwrap_or_default().as_bytes());
+    field(kind.as_bytes());
+    field(entity.as_bytes());
+    field(&(versions.len() as u64).to_le_bytes());
+    for version in versions {
+        field(version.as_bytes());
+    }
+    field(&policy.0);
+    field(&config.0);
+    field(request);
+    *hasher.finalize().as_bytes()
+}
+
 /// Whose key it is; comes from a scope alone.
 struct Owner<'a> {
     tenant: &'a str,
     environment: &'a str,
     workflow: Option<&'a str>,
+}
+
+impl<'a> Owner<'a> {
+    fn of<A: Access>(scope: &'a Scope<A>) -> Self {
+        Self {
+            tenant: scope.tenant().as_str(),
+            environment: scope.environment().as_str(),
+            workflow: scope.workflow().map(ids::WorkflowId::as_str),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +181,10 @@ pub(crate) mod tests {
     /// A key out of the air, for tests of what holds even if keys collide.
     pub(crate) const fn any(byte: u8) -> CacheKey {
         CacheKey([byte; 32])
+    }
+
+    pub(crate) const fn any_partition(byte: u8) -> SemanticKey {
+        SemanticKey([byte; 32])
     }
 
     /// Everything that goes into a key, as text.

@@ -4,21 +4,26 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use ids::{BoxFuture, Clock, Millis};
+use ids::{BoxFuture, Clock, Millis, planted};
 use lru::LruCache;
 use parking_lot::Mutex;
 use scope::{Scope, Write};
 
-use crate::{Backend, CacheKey, Error, Settings, Usage};
+use crate::{Backend, CacheKey, Error, Settings, Stamp, Usage};
 
 /// What an entry weighs besides its bytes: the maps it stands in, rounded up.
 const OVERHEAD: usize = 256;
 
 /// Expired entries dropped with each write, at most: the price of a write stays bounded.
 const SWEEP: usize = 8;
+
+/// How long a removal is remembered: longer than a slower tier takes to answer whoever asked
+/// it before.
+const REMOVED_FOR: Duration = Duration::from_secs(60);
 
 type Partition = [u8; 32];
 
@@ -49,13 +54,15 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
-    sealed: Bytes,
+    /// Nothing: it was removed, and nothing older comes back.
+    sealed: Option<Bytes>,
+    stamp: Stamp,
     expires: Millis,
 }
 
 impl Entry {
     fn weight(&self) -> usize {
-        self.sealed.len() + OVERHEAD
+        self.sealed.as_ref().map_or(0, Bytes::len) + OVERHEAD
     }
 }
 
@@ -80,6 +87,11 @@ impl State {
         let after = shelf.weight;
         self.by_end.remove(&(entry.expires, *partition, *key));
         self.reweigh(partition, before, after);
+    }
+
+    fn has_newer(&self, partition: &Partition, key: &CacheKey, stamp: Stamp) -> bool {
+        let known = self.shelves.get(partition).and_then(|shelf| shelf.kept.peek(key));
+        known.is_some_and(|known| known.stamp > stamp && !planted::is("cache-older-comes-back"))
     }
 
     fn insert(&mut self, partition: &Partition, key: &CacheKey, entry: Entry) {
@@ -137,7 +149,7 @@ impl Memory {
         let mut state = self.state.lock();
         let entry = state.shelves.get_mut(partition)?.kept.get(key)?;
         if entry.expires > self.clock.now() {
-            return Some(entry.sealed.clone());
+            return entry.sealed.clone();
         }
         state.remove(partition, key);
         None
@@ -146,6 +158,9 @@ impl Memory {
     fn keep(&self, partition: &Partition, key: &CacheKey, entry: Entry) {
         let mut state = self.state.lock();
         state.drop_expired(self.clock.now());
+        if state.has_newer(partition, key, entry.stamp) {
+            return;
+        }
         // What cannot fit must not push anything out first; what it replaces is stale anyway.
         if entry.weight() > self.per_shelf.min(self.total) {
             state.remove(partition, key);
@@ -168,7 +183,7 @@ impl Memory {
     fn sum(&self, partition: &Partition) -> Usage {
         let state = self.state.lock();
         state.shelves.get(partition).map_or_else(Usage::default, |shelf| Usage {
-            entries: shelf.kept.len() as u64,
+            entries: shelf.kept.iter().filter(|(_, entry)| entry.sealed.is_some()).count() as u64,
             bytes: shelf.weight as u64,
         })
     }
@@ -200,9 +215,10 @@ impl Backend for Memory {
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
         sealed: Bytes,
+        stamp: Stamp,
         expires: Millis,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        self.keep(scope.partition_bytes(), key, Entry { sealed, expires });
+        self.keep(scope.partition_bytes(), key, Entry { sealed: Some(sealed), stamp, expires });
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -210,8 +226,10 @@ impl Backend for Memory {
         &'a self,
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
+        stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        self.state.lock().remove(scope.partition_bytes(), key);
+        let expires = self.clock.now().plus(REMOVED_FOR);
+        self.keep(scope.partition_bytes(), key, Entry { sealed: None, stamp, expires });
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -228,8 +246,6 @@ impl Backend for Memory {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use ids::ManualClock;
     use proptest::prelude::*;
 
@@ -250,7 +266,8 @@ mod tests {
     }
 
     fn entry(bytes: usize, expires: u64) -> Entry {
-        Entry { sealed: Bytes::from(vec![0; bytes]), expires: Millis(expires) }
+        let sealed = Some(Bytes::from(vec![0; bytes]));
+        Entry { sealed, stamp: Stamp::default(), expires: Millis(expires) }
     }
 
     #[test]
@@ -313,6 +330,21 @@ mod tests {
         memory.keep(&B, &any(0), entry(100, 9_000));
         assert_eq!(memory.forget(&A).entries, 1);
         assert!(memory.look(&A, &any(0)).is_none() && memory.look(&B, &any(0)).is_some());
+    }
+
+    #[test]
+    fn the_newer_stays_whatever_comes_first() {
+        let (memory, clock) = tier(1 << 20, 1 << 20);
+        let put = |stamp, bytes: usize| {
+            let own = Entry { stamp: Stamp(stamp), ..entry(bytes, 900_000) };
+            memory.keep(&A, &any(0), own);
+            memory.look(&A, &any(0)).map(|sealed| sealed.len())
+        };
+        assert_eq!([put(5, 50), put(4, 40), put(6, 60)], [Some(50), Some(50), Some(60)]);
+        let removed =
+            Entry { sealed: None, stamp: Stamp(7), expires: clock.now().plus(REMOVED_FOR) };
+        memory.keep(&A, &any(0), removed);
+        assert_eq!([put(6, 60), put(8, 80)], [None, Some(80)]);
     }
 
     proptest! {

@@ -41,7 +41,7 @@ impl Default for Settings {
 impl Settings {
     /// The longest that anything is kept.
     #[must_use]
-    pub const fn ttl_max(&self) -> Duration {
+    pub(crate) const fn ttl_max(&self) -> Duration {
         Duration::from_secs(self.ttl_max_seconds)
     }
 
@@ -51,13 +51,16 @@ impl Settings {
     /// What contradicts what.
     pub const fn check(&self) -> Result<(), Error> {
         if self.memory_bytes_per_tenant > self.memory_bytes_total {
-            return Err(Error::Settings("memory_bytes_per_tenant is more than memory_bytes_total"));
+            return Err(Error::Settings(
+                "cache",
+                "memory_bytes_per_tenant is more than memory_bytes_total",
+            ));
         }
         if self.value_max_bytes > 64 * MIB {
-            return Err(Error::Settings("value_max_bytes is more than 64 MiB"));
+            return Err(Error::Settings("cache", "value_max_bytes is more than 64 MiB"));
         }
         if self.ttl_max_seconds > 366 * 24 * 3_600 {
-            return Err(Error::Settings("ttl_max_seconds is more than a year"));
+            return Err(Error::Settings("cache", "ttl_max_seconds is more than a year"));
         }
         Ok(())
     }

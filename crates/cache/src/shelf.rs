@@ -8,15 +8,24 @@ use scope::{Scope, Write};
 use vault::Place;
 
 use crate::{
-    Cache, CacheKey, Error, Follower, KeyParts, Leader, Usage, cache::count, flight::Joined,
+    Cache, CacheKey, Entries, Error, Follower, KeyParts, Leader, SemanticKey, Stamp, Usage,
+    Version, cache::count, flight::Joined,
 };
 
 /// Names the surface in the associated data of what is sealed.
 const SURFACE: &str = "cache";
 
-/// What stands before a value under the seal: when it was kept, and until when; Unix
-/// milliseconds, big-endian.
+/// What stands before a value under the seal: the stamp of when it was kept, and until when in
+/// Unix milliseconds; big-endian.
 const HEAD: usize = 16;
+
+/// What a tier is given.
+#[derive(Clone)]
+struct Kept {
+    sealed: Bytes,
+    stamp: Stamp,
+    expires: Millis,
+}
 
 /// Something that was found.
 #[derive(Clone)]
@@ -63,6 +72,23 @@ impl<'a> Shelf<'a> {
         CacheKey::new(&self.cache.inner.secret, self.scope, parts)
     }
 
+    /// The key of the things that may answer for each other in the semantic index. The
+    /// request's part is everything of it but what is compared by its meaning.
+    #[must_use]
+    pub fn partition(&self, parts: &KeyParts<'_>) -> SemanticKey {
+        SemanticKey::new(&self.cache.inner.secret, self.scope, parts)
+    }
+
+    /// What the agents themselves keep here, under these policies and this configuration.
+    pub const fn entries(self, policy: Version, config: Version) -> Entries<'a> {
+        Entries::new(self, policy, config)
+    }
+
+    /// Bytes of the largest value that is kept.
+    pub(crate) fn value_max(&self) -> u64 {
+        self.cache.inner.settings.value_max_bytes
+    }
+
     /// Reads. What fails or does not open is a miss.
     pub async fn get(&self, key: &CacheKey) -> Option<Hit> {
         let inner = &self.cache.inner;
@@ -79,14 +105,15 @@ impl<'a> Shelf<'a> {
                     continue;
                 }
             };
-            let Some((hit, expires)) = self.open(key, &sealed).await else {
-                if let Err(error) = tier.delete(self.scope, key).await {
+            let Some((hit, stamp, expires)) = self.open(key, &sealed).await else {
+                if let Err(error) = tier.delete(self.scope, key, self.stamp()).await {
                     self.failed(tier.name(), &error);
                 }
                 continue;
             };
             for quicker in &inner.tiers[..i] {
-                if let Err(error) = quicker.put(self.scope, key, sealed.clone(), expires).await {
+                let put = quicker.put(self.scope, key, sealed.clone(), stamp, expires);
+                if let Err(error) = put.await {
                     self.failed(quicker.name(), &error);
                 }
             }
@@ -127,22 +154,58 @@ impl<'a> Shelf<'a> {
     /// It could not be sealed. Nothing unsealed is ever kept.
     pub async fn put(&self, key: &CacheKey, value: &[u8], ttl: Duration) -> Result<bool, Error> {
         let inner = &self.cache.inner;
-        let ttl = ttl.min(inner.settings.ttl_max());
-        if ttl.is_zero() || value.len() as u64 > inner.settings.value_max_bytes {
-            return Ok(false);
-        }
-        let now = inner.clock.now();
-        let expires = now.plus(ttl);
-        let sealed = self.seal(key, value, now, expires).await?;
+        let Some(kept) = self.sealed(key, value, ttl).await? else { return Ok(false) };
         let Some((quickest, slower)) = inner.tiers.split_first() else { return Ok(false) };
-        if let Err(error) = quickest.put(self.scope, key, sealed.clone(), expires).await {
+        let Kept { sealed, stamp, expires } = kept.clone();
+        if let Err(error) = quickest.put(self.scope, key, sealed, stamp, expires).await {
             self.failed(quickest.name(), &error);
         }
         if !slower.is_empty() {
-            self.put_behind(*key, sealed, expires);
+            self.put_behind(*key, kept);
         }
         count(&inner.counters.kept);
         Ok(true)
+    }
+
+    /// Keeps a value as [`Self::put`] does, in every tier before it returns: what it replaces
+    /// is nowhere found again.
+    ///
+    /// # Errors
+    /// It could not be sealed, or a tier failed; then what was there before may still be found.
+    pub async fn put_through(
+        &self,
+        key: &CacheKey,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let inner = &self.cache.inner;
+        let Some(kept) = self.sealed(key, value, ttl).await? else { return Ok(false) };
+        // The slowest first: whatever is found later is no older than what was found before.
+        for tier in inner.tiers.iter().rev() {
+            let Kept { sealed, stamp, expires } = kept.clone();
+            let put = tier.put(self.scope, key, sealed, stamp, expires).await;
+            put.inspect_err(|error| self.failed(tier.name(), error))?;
+        }
+        count(&inner.counters.kept);
+        Ok(true)
+    }
+
+    /// A value, ready to be kept; nothing if the bounds do not allow it.
+    async fn sealed(
+        &self,
+        key: &CacheKey,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<Option<Kept>, Error> {
+        let settings = &self.cache.inner.settings;
+        let ttl = ttl.min(settings.ttl_max());
+        if ttl.is_zero() || value.len() as u64 > settings.value_max_bytes {
+            return Ok(None);
+        }
+        let stamp = self.stamp();
+        let expires = stamp.moment().plus(ttl);
+        let sealed = self.seal(key, value, stamp, expires).await?;
+        Ok(Some(Kept { sealed, stamp, expires }))
     }
 
     /// Forgets a key in every tier.
@@ -151,9 +214,9 @@ impl<'a> Shelf<'a> {
     /// A tier could not be reached; the others were.
     pub async fn remove(&self, key: &CacheKey) -> Result<(), Error> {
         self.cache.inner.behind.settled(Some(self.scope.partition_bytes())).await;
-        let mut outcome = Ok(());
-        for tier in &self.cache.inner.tiers {
-            outcome = outcome.and(tier.delete(self.scope, key).await);
+        let (stamp, mut outcome) = (self.stamp(), Ok(()));
+        for tier in self.cache.inner.tiers.iter().rev() {
+            outcome = outcome.and(tier.delete(self.scope, key, stamp).await);
         }
         outcome
     }
@@ -184,9 +247,15 @@ impl<'a> Shelf<'a> {
         Ok(most)
     }
 
-    fn put_behind(&self, key: CacheKey, sealed: Bytes, expires: Millis) {
+    /// A newer one than any before, over all shelves.
+    fn stamp(&self) -> Stamp {
+        self.cache.inner.stamp()
+    }
+
+    fn put_behind(&self, key: CacheKey, kept: Kept) {
         let inner = &self.cache.inner;
-        let Some(place) = inner.behind.reserve(self.scope.partition_bytes(), sealed.len()) else {
+        let size = kept.sealed.len();
+        let Some(place) = inner.behind.reserve(self.scope.partition_bytes(), size) else {
             count(&inner.counters.failed);
             return;
         };
@@ -196,7 +265,8 @@ impl<'a> Shelf<'a> {
             if scope.live().is_ok() {
                 let shelf = cache.of(&scope);
                 for tier in &cache.inner.tiers[1..] {
-                    if let Err(error) = tier.put(&scope, &key, sealed.clone(), expires).await {
+                    let Kept { sealed, stamp, expires } = kept.clone();
+                    if let Err(error) = tier.put(&scope, &key, sealed, stamp, expires).await {
                         shelf.failed(tier.name(), &error);
                     }
                 }
@@ -209,11 +279,11 @@ impl<'a> Shelf<'a> {
         &self,
         key: &CacheKey,
         value: &[u8],
-        now: Millis,
+        stamp: Stamp,
         expires: Millis,
     ) -> Result<Bytes, Error> {
         let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(HEAD + value.len()));
-        plain.extend_from_slice(&now.0.to_be_bytes());
+        plain.extend_from_slice(&stamp.0.to_be_bytes());
         plain.extend_from_slice(&expires.0.to_be_bytes());
         plain.extend_from_slice(value);
         if planted::is("cache-value-unsealed") {
@@ -224,7 +294,7 @@ impl<'a> Shelf<'a> {
     }
 
     /// Opens and dates. Nothing if the bytes are not those that were kept here, or are too old.
-    async fn open(&self, key: &CacheKey, sealed: &Bytes) -> Option<(Hit, Millis)> {
+    async fn open(&self, key: &CacheKey, sealed: &Bytes) -> Option<(Hit, Stamp, Millis)> {
         let inner = &self.cache.inner;
         let plain = if planted::is("cache-value-unsealed") {
             sealed.clone()
@@ -241,15 +311,15 @@ impl<'a> Shelf<'a> {
                 }
             }
         };
-        let moment = |at: usize| {
+        let number = |at: usize| {
             let bytes = plain.get(at..at + 8)?.try_into().ok()?;
-            Some(Millis(u64::from_be_bytes(bytes)))
+            Some(u64::from_be_bytes(bytes))
         };
-        let (kept, expires) = (moment(0)?, moment(8)?);
+        let (stamp, expires) = (Stamp(number(0)?), Millis(number(8)?));
         let now = inner.clock.now();
-        let age = now.since(kept);
+        let age = now.since(stamp.moment());
         let fresh = now < expires && age < inner.settings.ttl_max();
-        fresh.then(|| (Hit { value: plain.slice(HEAD..), age }, expires))
+        fresh.then(|| (Hit { value: plain.slice(HEAD..), age }, stamp, expires))
     }
 
     /// Somebody else's bytes turned up: a security event.

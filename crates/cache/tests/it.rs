@@ -3,8 +3,13 @@
 #[cfg(test)]
 mod it {
     mod desync;
+    mod entries;
     mod flights;
     mod keys;
+    mod oracle;
+    mod semantic;
+    mod state;
+    mod state_bounds;
     mod tiers;
     mod world;
 }

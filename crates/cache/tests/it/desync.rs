@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bulkhead_cache::{Backend, CacheKey, Error, Settings, Usage};
+use bulkhead_cache::{Backend, CacheKey, Error, Settings, Stamp, Usage};
 use bytes::Bytes;
 use ids::{BoxFuture, Millis};
 use scope::{Scope, Write};
@@ -92,6 +92,7 @@ impl Backend for Faulty {
         scope: &'a Scope<Write>,
         key: &'a CacheKey,
         sealed: Bytes,
+        _: Stamp,
         _expires: Millis,
     ) -> BoxFuture<'a, Result<(), Error>> {
         let id = (*scope.partition_bytes(), *key);
@@ -104,6 +105,7 @@ impl Backend for Faulty {
         &'a self,
         _scope: &'a Scope<Write>,
         _key: &'a CacheKey,
+        _: Stamp,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bulkhead_cache::{Backend, CacheKey, Error, Settings, TABLES, Usage};
+use bulkhead_cache::{Backend, CacheKey, Error, Settings, Stamp, TABLES, Usage};
 use bytes::Bytes;
 use ids::{BoxFuture, Millis};
 use scope::{Scope, Write};
@@ -205,6 +205,7 @@ impl Backend for Broken {
         _: &'a Scope<Write>,
         _: &'a CacheKey,
         _: Bytes,
+        _: Stamp,
         _: Millis,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Self::fail()
@@ -213,6 +214,7 @@ impl Backend for Broken {
         &'a self,
         _: &'a Scope<Write>,
         _: &'a CacheKey,
+        _: Stamp,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Self::fail()
     }

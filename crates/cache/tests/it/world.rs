@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use bulkhead_cache::{Alarm, Backend, Cache, KeyParts, Settings, Version};
+use bulkhead_cache::{
+    Alarm, Backend, Cache, KeyParts, Semantic, SemanticSettings, Settings, State, StateSettings,
+    Version,
+};
 use ids::{ManualClock, Millis, OsEntropy};
 use scope::{Read, Scope, Write};
 use store::{Options, Store};
@@ -62,6 +65,17 @@ impl World {
         let cache =
             Cache::open(settings, &store, &self.vault, secret, self.clock.clone(), alarm).unwrap();
         (cache, store)
+    }
+
+    /// The state of runs, in the world's directory.
+    pub(crate) fn state(&self, settings: StateSettings) -> (State, Store) {
+        let store = self.store(&self.directory.path().join("data"));
+        (State::open(settings, &store, &self.vault, self.clock.clone()).unwrap(), store)
+    }
+
+    /// An empty semantic index.
+    pub(crate) fn semantic(&self, settings: SemanticSettings) -> Semantic {
+        Semantic::new(settings, self.clock.clone())
     }
 
     fn store(&self, directory: &Path) -> Store {
