@@ -7,7 +7,7 @@ use records::{Event, Recorder};
 use scope::{AuditSink, Decision, Entry, Scope, Status, Write};
 
 use crate::{
-    Admission, Coded, Error, Hop, Pass, Policies, Version,
+    Admission, Coded, Error, Hop, Meter, Pass, Policies, Version,
     hop::Resource,
     pass::{Desk, Record, Waiting},
     policy::Verdict,
@@ -21,6 +21,7 @@ pub struct Gate {
     recorder: Recorder,
     audit: Arc<dyn AuditSink>,
     clock: Arc<dyn Clock>,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 /// Why a hop was refused, with what only the log and the tenant's audit may know.
@@ -46,7 +47,14 @@ impl Gate {
         audit: Arc<dyn AuditSink>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { policies, admissions, recorder, audit, clock }
+        Self { policies, admissions, recorder, audit, clock, meter: None }
+    }
+
+    /// Besides being recorded, every hop that ends is shown to this meter.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// The policies in force; for reloading and showing them.
@@ -67,7 +75,7 @@ impl Gate {
         E: From<Error> + Coded,
     {
         // Before anything is decided, so that the time that it takes is counted.
-        let record = Record::begin(self.event(scope, &hop), scope.clone(), self.recorder.clone());
+        let record = self.record(self.event(scope, &hop), scope);
         let waiting = Waiting(Arc::new(Desk::default()));
         let pass = match self.admit(scope, &hop, record, &waiting.0) {
             Ok(pass) => pass,
@@ -86,8 +94,12 @@ impl Gate {
     pub async fn refuse(&self, scope: &Scope<Write>, hop: &Hop, code: &'static str, why: &str) {
         let mut event = self.event(scope, hop);
         deny(&mut event, code);
-        self.recorder.event(scope, event);
+        self.record(event, scope).failed(code);
         self.write(scope, entry(scope, hop, code).because(why)).await;
+    }
+
+    fn record(&self, event: Event, scope: &Scope<Write>) -> Record {
+        Record::begin(event, scope.clone(), self.recorder.clone(), self.meter.clone())
     }
 
     /// All questions, in order. A refusal has its event before this returns.
@@ -152,8 +164,10 @@ impl Gate {
             Event::of(scope, self.clock.now(), hop.request, hop.surface(), hop.action());
         event.step.clone_from(&hop.step);
         event.bytes_in = hop.bytes_in;
-        event.provider.clone_from(&hop.provider);
-        if hop.kind().resource == Resource::Route {
+        if let [provider] = &hop.providers[..] {
+            event.provider = Some(provider.clone());
+        }
+        if hop.resource == Resource::Route {
             event.route = hop.target.parse().ok();
         }
         event

@@ -9,6 +9,47 @@ pub enum Action {
     Chat,
     /// The models that the caller may use.
     Models,
+    /// A response (OpenAI's Responses API).
+    Responses,
+    /// Embeddings of texts.
+    Embeddings,
+    /// A message (Anthropic's Messages API), or the count of its tokens.
+    Messages,
+}
+
+/// What a provider keeps for a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Files.
+    Files,
+    /// Batches.
+    Batches,
+    /// Responses that were stored.
+    Responses,
+    /// Conversations and their items.
+    Conversations,
+}
+
+impl Kept {
+    /// As policies have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Batches => "batches",
+            Self::Responses => "responses",
+            Self::Conversations => "conversations",
+        }
+    }
+}
+
+/// Whether something is looked at or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Looked at.
+    Read,
+    /// Made, changed or removed.
+    Write,
 }
 
 /// What a tenant can read of its own records.
@@ -24,6 +65,9 @@ pub enum Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
     Route,
+    Account,
+    Shelf,
+    Run,
     Log,
 }
 
@@ -34,47 +78,37 @@ pub(crate) struct Kind {
     pub(crate) action: &'static str,
     /// The grant that it needs, which is also its name in a policy.
     pub(crate) grant: &'static str,
-    pub(crate) resource: Resource,
-    pub(crate) mutates: bool,
 }
 
-pub(crate) static KINDS: [Kind; 4] = [
-    Kind {
-        surface: "model",
-        action: "chat",
-        grant: "model:chat",
-        resource: Resource::Route,
-        mutates: false,
-    },
-    Kind {
-        surface: "model",
-        action: "models",
-        grant: "model:models",
-        resource: Resource::Route,
-        mutates: false,
-    },
-    Kind {
-        surface: "records",
-        action: "audit",
-        grant: "audit:read",
-        resource: Resource::Log,
-        mutates: false,
-    },
-    Kind {
-        surface: "records",
-        action: "runs",
-        grant: "records:read",
-        resource: Resource::Log,
-        mutates: false,
-    },
+const fn kind(surface: &'static str, action: &'static str, grant: &'static str) -> Kind {
+    Kind { surface, action, grant }
+}
+
+pub(crate) static KINDS: [Kind; 13] = [
+    kind("model", "chat", "model:chat"),
+    kind("model", "models", "model:models"),
+    kind("model", "responses", "model:responses"),
+    kind("model", "embeddings", "model:embeddings"),
+    kind("model", "messages", "model:messages"),
+    kind("model", "files", "model:files"),
+    kind("model", "batches", "model:batches"),
+    kind("cache", "read", "cache:read"),
+    kind("cache", "write", "cache:write"),
+    kind("state", "read", "state:read"),
+    kind("state", "write", "state:write"),
+    kind("records", "audit", "audit:read"),
+    kind("records", "runs", "records:read"),
 ];
 
 /// One use of a surface, before it is known whether it may happen.
 #[derive(Clone, Debug)]
 pub struct Hop {
     pub(crate) kind: usize,
+    pub(crate) resource: Resource,
     pub(crate) target: String,
-    pub(crate) provider: Option<ProviderId>,
+    /// Every one that the hop may go to.
+    pub(crate) providers: Vec<ProviderId>,
+    mutates: bool,
     pub(crate) request: RequestId,
     pub(crate) step: Option<StepId>,
     pub(crate) bytes_in: u64,
@@ -82,31 +116,69 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// A hop to the model surface. `target` is the model by the name that the caller used,
-    /// or `*` for the list of them.
+    /// A hop to the model surface. `target` is the route's name, which is not an alias of it,
+    /// or `*` for the list of them. What no route is named is as the caller had it.
     #[must_use]
     pub fn model(action: Action, target: &str, request: RequestId) -> Self {
         let kind = match action {
             Action::Chat => 0,
             Action::Models => 1,
+            Action::Responses => 2,
+            Action::Embeddings => 3,
+            Action::Messages => 4,
         };
-        Self::of(kind, target, request)
+        Self::of(kind, Resource::Route, target, request)
+    }
+
+    /// A hop to what a provider keeps for the tenant. Which of it is not for policies: that it
+    /// is the tenant's own is asked of whoever keeps the owners.
+    #[must_use]
+    pub fn resource(kept: Kept, touch: Touch, request: RequestId) -> Self {
+        let kind = match kept {
+            Kept::Responses | Kept::Conversations => 2,
+            Kept::Files => 5,
+            Kept::Batches => 6,
+        };
+        Self::of(kind, Resource::Account, kept.name(), request).touching(touch)
+    }
+
+    /// A hop to what agents keep for themselves of `entity`.
+    #[must_use]
+    pub fn cache(touch: Touch, entity: &str, request: RequestId) -> Self {
+        let kind = match touch {
+            Touch::Read => 7,
+            Touch::Write => 8,
+        };
+        Self::of(kind, Resource::Shelf, entity, request).touching(touch)
+    }
+
+    /// A hop to the state of a run.
+    #[must_use]
+    pub fn state(touch: Touch, run: &str, request: RequestId) -> Self {
+        let kind = match touch {
+            Touch::Read => 9,
+            Touch::Write => 10,
+        };
+        Self::of(kind, Resource::Run, run, request).touching(touch)
     }
 
     /// A tenant's look at its own records.
     #[must_use]
     pub fn records(reading: Reading, request: RequestId) -> Self {
-        match reading {
-            Reading::Audit => Self::of(2, "audit", request),
-            Reading::Runs => Self::of(3, "runs", request),
-        }
+        let (kind, log) = match reading {
+            Reading::Audit => (11, "audit"),
+            Reading::Runs => (12, "runs"),
+        };
+        Self::of(kind, Resource::Log, log, request)
     }
 
-    fn of(kind: usize, target: &str, request: RequestId) -> Self {
+    fn of(kind: usize, resource: Resource, target: &str, request: RequestId) -> Self {
         Self {
             kind,
+            resource,
             target: target.to_owned(),
-            provider: None,
+            providers: Vec::new(),
+            mutates: false,
             request,
             step: None,
             bytes_in: 0,
@@ -114,10 +186,18 @@ impl Hop {
         }
     }
 
-    /// The provider behind the target, where the configuration names one.
+    const fn touching(mut self, touch: Touch) -> Self {
+        self.mutates = matches!(touch, Touch::Write);
+        self
+    }
+
+    /// A provider behind the target, where the configuration names one. Where there are
+    /// several, policies have to permit each: which of them answers is not known yet.
     #[must_use]
     pub fn provider(mut self, provider: ProviderId) -> Self {
-        self.provider = Some(provider);
+        if !self.providers.contains(&provider) {
+            self.providers.push(provider);
+        }
         self
     }
 
@@ -160,7 +240,7 @@ impl Hop {
         self.kind().grant
     }
 
-    /// What it is asked about: a model's name, a log's.
+    /// What it is asked about: a model's name, an entity's, a run's, a log's.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
@@ -174,14 +254,19 @@ impl Hop {
 
     /// Whether it changes anything outside.
     #[must_use]
-    pub fn mutates(&self) -> bool {
-        self.kind().mutates
+    pub const fn mutates(&self) -> bool {
+        self.mutates
     }
 
     /// Whether a decision on it is worth remembering: not if the target is a name that the
     /// caller made up, of which there is no end.
     pub(crate) fn is_bounded(&self) -> bool {
-        self.kind().resource == Resource::Log || self.provider.is_some() || self.target == "*"
+        match self.resource {
+            Resource::Route => !self.providers.is_empty() || self.target == "*",
+            // One of a few words.
+            Resource::Account | Resource::Log => true,
+            Resource::Shelf | Resource::Run => false,
+        }
     }
 
     pub(crate) fn kind(&self) -> &'static Kind {
@@ -198,16 +283,51 @@ mod tests {
     #[test]
     fn every_action_is_itself() {
         let request = RequestId(RandomId::from_bytes([0; 16]));
+        let model = |action| Hop::model(action, "m", request);
+        let kept = |kept| Hop::resource(kept, Touch::Read, request);
         let hops = [
-            (Hop::model(Action::Chat, "m", request), "model", "chat", "model:chat", "m"),
-            (Hop::model(Action::Models, "*", request), "model", "models", "model:models", "*"),
-            (Hop::records(Reading::Audit, request), "records", "audit", "audit:read", "audit"),
-            (Hop::records(Reading::Runs, request), "records", "runs", "records:read", "runs"),
+            (model(Action::Chat), "model:chat", "m"),
+            (Hop::model(Action::Models, "*", request), "model:models", "*"),
+            (model(Action::Responses), "model:responses", "m"),
+            (model(Action::Embeddings), "model:embeddings", "m"),
+            (model(Action::Messages), "model:messages", "m"),
+            (kept(Kept::Files), "model:files", "files"),
+            (kept(Kept::Batches), "model:batches", "batches"),
+            (Hop::cache(Touch::Read, "e", request), "cache:read", "e"),
+            (Hop::cache(Touch::Write, "e", request), "cache:write", "e"),
+            (Hop::state(Touch::Read, "r", request), "state:read", "r"),
+            (Hop::state(Touch::Write, "r", request), "state:write", "r"),
         ];
-        assert_eq!(hops.len(), KINDS.len());
-        for (hop, surface, action, grant, target) in hops {
-            let is = (hop.surface(), hop.action(), hop.grant(), hop.target());
-            assert_eq!(is, (surface, action, grant, target));
+        for (hop, grant, target) in &hops {
+            let is = format!("{}:{}", hop.surface(), hop.action());
+            assert_eq!((is.as_str(), hop.grant(), hop.target()), (*grant, *grant, *target));
         }
+        let read = [
+            (Hop::records(Reading::Audit, request), "audit", "audit:read"),
+            (Hop::records(Reading::Runs, request), "runs", "records:read"),
+        ];
+        for (hop, name, grant) in &read {
+            let is = (hop.surface(), hop.action(), hop.grant(), hop.target());
+            assert_eq!(is, ("records", *name, *grant, *name));
+        }
+        assert_eq!(hops.len() + read.len(), KINDS.len());
+        for name in [Kept::Responses, Kept::Conversations] {
+            assert_eq!((kept(name).grant(), kept(name).target()), ("model:responses", name.name()));
+        }
+    }
+
+    #[test]
+    fn writes_change_something_and_nothing_else_does() {
+        let request = RequestId(RandomId::from_bytes([0; 16]));
+        for (touch, mutates) in [(Touch::Read, false), (Touch::Write, true)] {
+            for hop in [
+                Hop::resource(Kept::Files, touch, request),
+                Hop::cache(touch, "e", request),
+                Hop::state(touch, "r", request),
+            ] {
+                assert_eq!(hop.mutates(), mutates, "{hop:?}");
+            }
+        }
+        assert!(!Hop::model(Action::Chat, "m", request).mutates());
     }
 }

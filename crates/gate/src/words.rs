@@ -9,6 +9,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
     RestrictedExpression as Expr, Schema,
 };
+use ids::ProviderId;
 use scope::{Access, Actor, Scope};
 
 use crate::{
@@ -61,6 +62,9 @@ pub(crate) struct Vocabulary {
     workflow: EntityTypeName,
     agent: EntityTypeName,
     route: EntityTypeName,
+    account: EntityTypeName,
+    shelf: EntityTypeName,
+    run: EntityTypeName,
     log: EntityTypeName,
     /// By the index of the hop's kind.
     actions: [EntityUid; KINDS.len()],
@@ -91,6 +95,9 @@ impl Vocabulary {
             workflow: named("Workflow")?,
             agent: named("Agent")?,
             route: named("Route")?,
+            account: named("Account")?,
+            shelf: named("Shelf")?,
+            run: named("Run")?,
             log: named("Log")?,
             action_entities: schema.action_entities()?.into_iter().collect(),
             schema,
@@ -98,13 +105,15 @@ impl Vocabulary {
         })
     }
 
-    /// The question that a hop is. An error here is an error of ours, and a denial.
+    /// The question that a hop to this provider is. An error here is an error of ours, and a
+    /// denial.
     pub(crate) fn question(
         &self,
         facts: &Facts<'_>,
         hop: &Hop,
+        provider: Option<&ProviderId>,
     ) -> Result<(Request, Entities), String> {
-        self.ask(facts, hop, None).map_err(|error| error.to_string())
+        self.ask(facts, hop, provider, None).map_err(|error| error.to_string())
     }
 
     /// With a schema, request and entities are held against it; they always conform (a test
@@ -113,6 +122,7 @@ impl Vocabulary {
         &self,
         facts: &Facts<'_>,
         hop: &Hop,
+        provider: Option<&ProviderId>,
         schema: Option<&Schema>,
     ) -> Result<(Request, Entities), Anything> {
         let tenant = uid(&self.tenant, facts.tenant);
@@ -134,7 +144,7 @@ impl Vocabulary {
         );
         let agent = uid(&self.agent, &agent);
         entities.push(Entity::new(agent.clone(), attributes(facts), above)?);
-        let resource = self.resource(hop)?;
+        let resource = self.resource(hop, provider)?;
         let asked = resource.uid();
         entities.push(resource);
         let context = Context::from_pairs([
@@ -146,15 +156,16 @@ impl Vocabulary {
         Ok((request, Entities::from_entities(entities, schema)?))
     }
 
-    fn resource(&self, hop: &Hop) -> Result<Entity, Anything> {
-        let kind = match hop.kind().resource {
-            Resource::Route => &self.route,
-            Resource::Log => &self.log,
+    fn resource(&self, hop: &Hop, provider: Option<&ProviderId>) -> Result<Entity, Anything> {
+        let (kind, of_provider) = match hop.resource {
+            Resource::Route => (&self.route, true),
+            Resource::Account => (&self.account, true),
+            Resource::Shelf => (&self.shelf, false),
+            Resource::Run => (&self.run, false),
+            Resource::Log => (&self.log, false),
         };
         let mut about = HashMap::from([("name".to_owned(), text(&hop.target))]);
-        if hop.kind().resource == Resource::Route
-            && let Some(provider) = &hop.provider
-        {
+        if let Some(provider) = provider.filter(|_| of_provider) {
             about.insert("provider".to_owned(), text(provider.as_str()));
         }
         Ok(Entity::new(uid(kind, &hop.target), about, HashSet::new())?)
@@ -192,7 +203,7 @@ mod tests {
     use ids::{RandomId, RequestId};
 
     use super::*;
-    use crate::{Action, Reading};
+    use crate::{Action, Kept, Reading, Touch};
 
     /// The shortcut of [`Vocabulary::ask`] without a schema is sound: what is built conforms,
     /// whatever is present or absent, however large.
@@ -202,9 +213,20 @@ mod tests {
         let provider: ids::ProviderId = "openai".parse().unwrap();
         let hops = [
             Hop::model(Action::Chat, "gpt-5", request).bytes_in(u64::MAX).stream(true),
-            Hop::model(Action::Chat, "a\"b\\", request).provider(provider.clone()),
+            Hop::model(Action::Chat, "a\"b\\", request),
             Hop::model(Action::Models, "*", request),
-            Hop::records(Reading::Audit, request).provider(provider),
+            Hop::model(Action::Responses, "m", request),
+            Hop::model(Action::Embeddings, "m", request),
+            Hop::model(Action::Messages, "m", request),
+            Hop::resource(Kept::Responses, Touch::Read, request),
+            Hop::resource(Kept::Conversations, Touch::Write, request),
+            Hop::resource(Kept::Files, Touch::Write, request),
+            Hop::resource(Kept::Batches, Touch::Write, request),
+            Hop::cache(Touch::Read, "\u{c4} \"\\", request),
+            Hop::cache(Touch::Write, "prices", request),
+            Hop::state(Touch::Read, "run_1", request),
+            Hop::state(Touch::Write, "run_1", request),
+            Hop::records(Reading::Audit, request),
             Hop::records(Reading::Runs, request),
         ];
         let words = vocabulary();
@@ -220,9 +242,10 @@ mod tests {
                 grants: if mask % 2 == 0 { Vec::new() } else { vec!["model:*", "audit:read"] },
                 credential: "token",
             };
-            for hop in &hops {
-                let asked = words.ask(&facts, hop, Some(&words.schema));
-                assert!(asked.is_ok(), "{mask}: {}", asked.unwrap_err());
+            for (hop, provider) in hops.iter().flat_map(|hop| [(hop, None), (hop, Some(&provider))])
+            {
+                let asked = words.ask(&facts, hop, provider, Some(&words.schema));
+                assert!(asked.is_ok(), "{mask} {hop:?}: {}", asked.unwrap_err());
             }
         }
     }

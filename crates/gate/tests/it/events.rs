@@ -289,3 +289,30 @@ async fn a_denial_of_an_erased_tenant_is_not_written() {
     gate.refuse(&scope, &chat(), "scope.mismatch", "it names globex").await;
     assert_eq!(written(), 1);
 }
+
+/// A meter that keeps what it is shown.
+#[derive(Debug, Default)]
+struct Shown(parking_lot::Mutex<Vec<(String, End)>>);
+
+impl bulkhead_gate::Meter for Shown {
+    fn ended(&self, tenant: &ids::TenantId, event: &Event) {
+        assert_eq!(tenant.as_str(), "acme");
+        self.0.lock().push((event.action.to_string(), event.end));
+    }
+}
+
+#[tokio::test]
+async fn a_meter_sees_every_hop_once() {
+    let world = World::new().await;
+    let shown = Arc::new(Shown::default());
+    let gate = world.gate(Policies::built_in(), Vec::new()).metered(shown.clone());
+    let scope = world.granted("acme", "model:chat").await;
+    assert_eq!(says(&gate, &scope, chat()).await, "ok");
+    let list = bulkhead_gate::Hop::model(bulkhead_gate::Action::Models, "*", chat().request());
+    assert_eq!(says(&gate, &scope, list.clone()).await, "scope.grant");
+    gate.refuse(&scope, &list, "scope.mismatch", "why").await;
+    let seen = std::mem::take(&mut *shown.0.lock());
+    let expected = [("chat", End::Complete), ("models", End::Failed), ("models", End::Failed)];
+    assert_eq!(seen, expected.map(|(action, end)| (action.to_owned(), end)));
+    assert_eq!(world.events(&scope).await.len(), 3);
+}

@@ -62,7 +62,11 @@ async fn a_grant_is_needed_and_a_surface_of_it_is_enough() {
     let gate = world.gate(Policies::built_in(), Vec::new());
     let request = RequestId::draw(&OsEntropy);
     let model = |action| Hop::model(action, "gpt-5", request);
-    use bulkhead_gate::Action::{Chat, Models};
+    use bulkhead_gate::{
+        Action::{Chat, Embeddings, Messages, Models, Responses},
+        Kept, Touch,
+    };
+    let kept = |kept| Hop::resource(kept, Touch::Write, request);
     for (grants, hop, expected) in [
         ("model:chat", model(Chat), "ok"),
         ("model:*", model(Chat), "ok"),
@@ -72,6 +76,22 @@ async fn a_grant_is_needed_and_a_surface_of_it_is_enough() {
         ("records:*", Hop::records(Reading::Audit, request), "scope.grant"),
         ("records:read", Hop::records(Reading::Runs, request), "ok"),
         ("model:*", Hop::records(Reading::Runs, request), "scope.grant"),
+        ("model:responses", model(Responses), "ok"),
+        ("model:responses", kept(Kept::Conversations), "ok"),
+        ("model:chat", model(Responses), "scope.grant"),
+        ("model:embeddings", model(Embeddings), "ok"),
+        ("model:chat model:responses", model(Embeddings), "scope.grant"),
+        ("model:messages", model(Messages), "ok"),
+        ("model:chat", model(Messages), "scope.grant"),
+        ("model:files", kept(Kept::Files), "ok"),
+        ("model:files", kept(Kept::Batches), "scope.grant"),
+        ("model:batches", kept(Kept::Batches), "ok"),
+        ("cache:read", Hop::cache(Touch::Read, "e", request), "ok"),
+        ("cache:read", Hop::cache(Touch::Write, "e", request), "scope.grant"),
+        ("cache:write", Hop::cache(Touch::Read, "e", request), "scope.grant"),
+        ("state:*", Hop::state(Touch::Write, "r", request), "ok"),
+        ("state:read", Hop::state(Touch::Write, "r", request), "scope.grant"),
+        ("state:write cache:*", Hop::state(Touch::Read, "r", request), "scope.grant"),
     ] {
         let scope = world.granted("acme", grants).await;
         assert_eq!(says(&gate, &scope, hop.clone()).await, expected, "{grants} for {hop:?}");

@@ -1,4 +1,4 @@
-use bulkhead_gate::{Action, Gate, Hop, Policies, Reading};
+use bulkhead_gate::{Action, Gate, Hop, Kept, Policies, Reading, Touch};
 use ids::{OsEntropy, RequestId};
 use scope::{Scope, Write};
 use testkit::Kit;
@@ -89,6 +89,68 @@ async fn what_a_credential_does_not_name_is_absent() {
         let gate =
             world.ruled(&format!("permit (principal, action, resource) when {{ {condition} }};"));
         assert_eq!(says(&gate, &scope, chat()).await, expected, "{condition}");
+    }
+}
+
+/// Which of them answers is only known later, so one that is forbidden forbids all.
+#[tokio::test]
+async fn a_hop_to_several_providers_is_permitted_if_it_is_to_each() {
+    let world = World::new().await;
+    let scope = world.kit.scope("acme", "live").await;
+    let rule = r#"forbid (principal, action, resource)
+        when { resource has provider && resource.provider == "azure" };"#;
+    for context in ["", "permit (principal, action, resource) when { context.stream };"] {
+        let gate = world.ruled(&format!("{ALL} {rule} {context}"));
+        for (providers, expected) in [
+            (&["openai"][..], "ok"),
+            (&["azure"], "policy.denied"),
+            (&["openai", "azure"], "policy.denied"),
+            (&["azure", "openai"], "policy.denied"),
+            (&["openai", "vllm"], "ok"),
+            (&[], "ok"),
+        ] {
+            let to = |hop: Hop, name: &&str| hop.provider(name.parse().unwrap());
+            let hop = providers.iter().fold(model("gpt-5"), to);
+            assert_eq!(says(&gate, &scope, hop).await, expected, "{providers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_tells_what_is_kept_where() {
+    let world = World::new().await;
+    let scope = whole(&world).await;
+    let request = RequestId::draw(&OsEntropy);
+    let hops = [
+        Hop::resource(Kept::Files, Touch::Write, request).provider("openai".parse().unwrap()),
+        Hop::resource(Kept::Conversations, Touch::Read, request),
+        Hop::model(Action::Responses, "gpt-5", request),
+        Hop::cache(Touch::Write, "prices", request),
+        Hop::state(Touch::Read, "run_7", request),
+        Hop::state(Touch::Write, "run_8", request),
+    ];
+    for (forbidden, rule) in [
+        (&[0][..], r#"action, resource == Bulkhead::Account::"files")"#),
+        (
+            &[0],
+            r#"action, resource is Bulkhead::Account) when { resource has provider && resource.provider == "openai" }"#,
+        ),
+        (&[1], r#"action == Bulkhead::Action::"model:responses", resource is Bulkhead::Account)"#),
+        (&[1, 2], r#"action == Bulkhead::Action::"model:responses", resource)"#),
+        (&[2], r#"action, resource == Bulkhead::Route::"gpt-5")"#),
+        (&[3], r#"action in Bulkhead::Action::"cache", resource)"#),
+        (&[3], r#"action, resource is Bulkhead::Shelf) when { resource.name == "prices" }"#),
+        (&[4, 5], r#"action in Bulkhead::Action::"state", resource)"#),
+        (
+            &[5],
+            r#"action, resource is Bulkhead::Run) unless { principal has run && resource.name == principal.run }"#,
+        ),
+    ] {
+        let gate = world.ruled(&format!("{ALL} forbid (principal, {rule};"));
+        for (at, hop) in hops.iter().enumerate() {
+            let expected = if forbidden.contains(&at) { "policy.denied" } else { "ok" };
+            assert_eq!(says(&gate, &scope, hop.clone()).await, expected, "{hop:?} under {rule}");
+        }
     }
 }
 

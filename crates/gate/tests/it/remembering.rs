@@ -1,6 +1,6 @@
 //! Decisions are remembered, and never for anybody or anything else.
 
-use bulkhead_gate::{Action, Gate, Hop};
+use bulkhead_gate::{Action, Gate, Hop, Kept, Touch};
 use ids::{OsEntropy, RequestId};
 use scope::{Exchange, Scope, Write};
 use testkit::Kit;
@@ -42,6 +42,18 @@ async fn names_that_a_caller_made_up_are_not_remembered() {
         assert_eq!(says(&gate, &scope, made_up(Action::Models)).await, "ok");
     }
     assert_eq!(evaluations(&gate), 1 + 6);
+    let request = RequestId::draw(&OsEntropy);
+    for _ in 0..3 {
+        for hop in [
+            Hop::cache(Touch::Read, "made-up", request),
+            Hop::state(Touch::Write, "made-up", request),
+            // Four words are no end of names.
+            Hop::resource(Kept::Files, Touch::Read, request),
+        ] {
+            assert_eq!(says(&gate, &scope, hop).await, "ok");
+        }
+    }
+    assert_eq!(evaluations(&gate), 1 + 6 + 6 + 1);
 }
 
 #[tokio::test]
