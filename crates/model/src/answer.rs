@@ -10,10 +10,15 @@ use ids::{ProviderId, RouteName};
 use crate::Error;
 
 /// What the cache had to do with an answer; the value of `x-bulkhead-cache`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CacheStatus {
     /// It came from the cache.
     Hit,
+    /// It came from the cache, where it was kept for a question that means the same.
+    Semantic {
+        /// How alike the two are: cosine, at most 1.
+        similarity: f32,
+    },
     /// It came from the provider, after the cache was asked.
     Miss,
     /// The cache was not asked: the route keeps nothing, or the caller wished so.
@@ -26,6 +31,7 @@ impl CacheStatus {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Semantic { .. } => "semantic",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
         }
@@ -37,12 +43,14 @@ impl CacheStatus {
 pub struct Answer {
     /// The provider's status; an error of the provider's is an answer too.
     pub status: StatusCode,
-    /// `application/json` or `text/event-stream`.
+    /// `application/json` or `text/event-stream`; of a file, what the provider says.
     pub content_type: HeaderValue,
     /// What the cache had to do with it.
     pub cache: CacheStatus,
     /// When the provider says that asking again may help: `Retry-After`.
     pub retry_after: Option<HeaderValue>,
+    /// Why no similar question was looked for, on a route that does so.
+    pub semantic_off: Option<&'static str>,
     /// The bytes.
     pub body: Body,
 }
@@ -71,11 +79,23 @@ impl fmt::Debug for Body {
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENTS: &str = "text/event-stream";
 
+impl Answer {
+    pub(crate) fn new(
+        status: StatusCode,
+        content_type: &'static str,
+        cache: CacheStatus,
+        body: Body,
+    ) -> Self {
+        let content_type = HeaderValue::from_static(content_type);
+        Self { status, content_type, cache, retry_after: None, semantic_off: None, body }
+    }
+}
+
 /// A model that a caller may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelCard {
-    /// The name that callers use.
+    /// The name that callers use, or another name for it.
     pub name: RouteName,
-    /// The provider that answers.
+    /// The first provider that can answer.
     pub provider: ProviderId,
 }

@@ -1,13 +1,72 @@
-//! What a caller may say about caching: less, never more.
+//! What a caller may say in headers: about caching, less and never more; and of Anthropic's
+//! protocol, its version and betas.
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::Error;
+use crate::{Error, settings::is_beta};
+
+/// The version of Anthropic's protocol.
+pub(crate) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// Betas of Anthropic's, by name.
+pub(crate) const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+/// The most betas of one call.
+const BETAS: usize = 16;
+
+/// What a caller says in the headers of a call. Nothing else of them goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// About the cache.
+    pub cache: CallerCache,
+    /// `anthropic-version`, if it is a date.
+    pub anthropic_version: Option<HeaderValue>,
+    /// `anthropic-beta`: each name once, as they came.
+    pub anthropic_beta: Vec<String>,
+}
+
+impl Caller {
+    /// Reads the caller's headers.
+    ///
+    /// # Errors
+    /// As [`CallerCache::from_headers`]; a beta that cannot be the name of one, or more than
+    /// 16 of them.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
+        let mut versions = headers.get_all(ANTHROPIC_VERSION).into_iter();
+        let version = versions.next().filter(|value| is_date(value.as_bytes()));
+        let anthropic_version = version.filter(|_| versions.next().is_none()).cloned();
+        let mut anthropic_beta = Vec::new();
+        for value in headers.get_all(ANTHROPIC_BETA) {
+            let names = value.to_str().unwrap_or("?").split(',').map(str::trim);
+            for name in names.filter(|name| !name.is_empty()) {
+                if !is_beta(name) || anthropic_beta.len() >= BETAS {
+                    return Err(Error::Malformed {
+                        field: "anthropic-beta",
+                        must: "at most 16 names of 1 to 64 a-z, 0-9 and -",
+                    });
+                }
+                if !anthropic_beta.iter().any(|known| known == name) {
+                    anthropic_beta.push(name.to_owned());
+                }
+            }
+        }
+        let cache = CallerCache::from_headers(headers)?;
+        Ok(Self { cache, anthropic_version, anthropic_beta })
+    }
+}
+
+/// Whether this looks like `2023-06-01`.
+fn is_date(bytes: &[u8]) -> bool {
+    const FORM: &[u8] = b"0000-00-00";
+    bytes.len() == FORM.len()
+        && bytes.iter().zip(FORM).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            _ => byte == form,
+        })
+}
 
 /// The header by which a caller tells versions of its own prompts apart.
-pub const VERSION_HEADER: &str = "x-bulkhead-cache-version";
+const VERSION_HEADER: &str = "x-bulkhead-cache-version";
 
 /// A caller's own wishes about the cache. Each can only make the cache answer less often;
 /// none names whose answers it may see. Other gateways' headers for that (`x-bf-cache-key`,
@@ -147,6 +206,47 @@ mod tests {
             "openai-organization",
         ] {
             assert_eq!(read(&[(name, "acme")]).unwrap(), CallerCache::default(), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_anthropics_headers_a_date_and_names_are_read() {
+        let read = |headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            Caller::from_headers(&map)
+        };
+        for (value, taken) in [
+            ("2023-06-01", true),
+            ("2099-12-31", true),
+            ("2023-6-1", false),
+            ("latest", false),
+            ("2023-06-01 ", false),
+            ("", false),
+        ] {
+            let got = read(&[("anthropic-version", value)]).unwrap();
+            assert_eq!(got.anthropic_version.is_some(), taken, "{value}");
+        }
+        let twice = [("anthropic-version", "2023-06-01"), ("anthropic-version", "2024-01-01")];
+        assert_eq!(read(&twice).unwrap().anthropic_version, None);
+        for (values, expected) in [
+            (vec!["a-1, b-2", "c-3,a-1", ""], Some(vec!["a-1", "b-2", "c-3"])),
+            (vec!["A"], None),
+            (vec!["a b"], None),
+            (vec!["a_b"], None),
+            (vec!["\u{e9}"], None),
+            (
+                vec!["a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p"],
+                Some("abcdefghijklmnop".split("").filter(|t| !t.is_empty()).collect()),
+            ),
+            (vec!["a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"], None),
+        ] {
+            let headers: Vec<_> = values.iter().map(|value| ("anthropic-beta", *value)).collect();
+            let got = read(&headers);
+            let got = got.as_ref().map(|caller| caller.anthropic_beta.clone());
+            assert_eq!(got.ok().unwrap_or_default(), expected.unwrap_or_default(), "{values:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use gate::Pass;
 use ids::planted;
 use scope::{Scope, Write};
 
-use crate::{Error, relay::error_event, stored::Form};
+use crate::{Api, Error, relay::error_event, stored::Form};
 
 /// Answers larger than this hold what was admitted until the caller has read them.
 pub(crate) const LARGE: usize = 64 * 1024;
@@ -23,6 +23,7 @@ pub(crate) const PIECE: usize = 16 * 1024;
 /// all, and ends early when the scope does.
 pub(crate) struct Delivery {
     rest: Bytes,
+    api: Api,
     form: Form,
     ended: Pin<Box<dyn Future<Output = scope::Error> + Send>>,
     /// Until the end is recorded.
@@ -30,10 +31,10 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(body: Bytes, form: Form, scope: &Scope<Write>, pass: Pass) -> Self {
+    pub(crate) fn new(body: Bytes, api: Api, form: Form, scope: &Scope<Write>, pass: Pass) -> Self {
         let held = scope.clone();
         let ended = Box::pin(async move { held.ended().await });
-        Self { rest: body, form, ended, pass: Some(pass) }
+        Self { rest: body, api, form, ended, pass: Some(pass) }
     }
 
     /// Nothing more goes out. Events can say why; of a document the connection is cut.
@@ -43,7 +44,7 @@ impl Delivery {
             pass.failed(error.code());
         }
         match self.form {
-            Form::Events => Ok(error_event(&error)),
+            Form::Events => Ok(error_event(self.api, &error)),
             Form::Json => Err(error),
         }
     }

@@ -33,27 +33,75 @@ pub enum Error {
     /// A field by which a caller would choose a partition, an account or a destination.
     #[error("`{0}` is not accepted: {why}; remove it", why = crate::fields::why_refused(.0))]
     Unsupported(&'static str),
-    /// A field that is neither of chat completions nor allowed for the provider.
+    /// A field, or a type of content, that is neither of this endpoint nor allowed for the
+    /// provider, whose credential is shared.
     #[error(
-        "`{0}` is no field of chat completions that is known here; remove it, or have it allowed in the provider's `extra_fields`"
+        "`{0}` is no field or type of this endpoint that is known here; remove it, or have it allowed in the provider's `extra_fields`"
     )]
     UnknownField(String),
-    /// What is kept at the provider for an account that others here have, too.
+    /// A tool that runs at the provider, and that the route does not allow.
     #[error(
-        "`{0}` names something kept in the provider's account, which this credential shares with others; send the content itself"
+        "tool `{0}` runs at the provider; remove it, or have it allowed in the route's `hosted_tools`"
     )]
-    Handle(&'static str),
+    Tool(String),
+    /// A beta of Anthropic's, on a shared credential that it is not allowed for.
+    #[error(
+        "the beta `{0}` is not allowed, as the credential for this provider is shared; remove it, or have it allowed in the provider's `betas`"
+    )]
+    Beta(String),
+    /// A query parameter that the endpoint does not have.
+    #[error("`{0}` is no query parameter of this endpoint; remove it")]
+    Parameter(String),
+    /// What is wrong with a line of a batch.
+    #[error("line {line}: {error}")]
+    Line {
+        /// Which, counted from 1.
+        line: usize,
+        /// What.
+        error: Box<Self>,
+    },
+    /// No provider that keeps files, or several and none that is chosen.
+    #[error(
+        "no provider is set to keep files, batches and conversations; name one in `resources` of the configuration"
+    )]
+    NoKeeper,
+    /// A handle that is not this tenant's in this environment. Somebody else's, a deleted one
+    /// and one that never was are refused alike.
+    #[error("`{0}` names nothing that this tenant and environment have here")]
+    Missing(&'static str),
     /// A field that names a tenant or an environment, in a form that nothing agrees with.
     #[error("{0} must be text that agrees with the credential; remove it")]
     Claim(String),
     /// No route has this name.
     #[error("there is no model of this name here; GET /v1/models lists them")]
     UnknownModel,
+    /// The route is of another endpoint.
+    #[error("the model `{model}` is served at {serves}, not here")]
+    NotServed {
+        /// As the caller named it.
+        model: String,
+        /// The endpoints at which it is.
+        serves: String,
+    },
     /// The tenant has no credential for the provider.
     #[error(
         "this tenant and environment have no credential for provider `{0}`; set one with `bulkhead credential set`"
     )]
     NoCredential(ProviderId),
+    /// The answer says that it made what is somebody else's. It is withheld.
+    #[error("the provider's answer makes no sense: it names as new what was there before")]
+    Claimed,
+    /// As many handles as one tenant may have in one environment.
+    #[error(
+        "this tenant and environment own {most} things at providers, which is the most; delete files, batches or conversations"
+    )]
+    HandlesFull {
+        /// How many.
+        most: u64,
+    },
+    /// Who owns what could not be read or written.
+    #[error("who owns what cannot be looked up at the moment")]
+    Store(#[from] store::Error),
     /// The provider did not answer as it should.
     #[error(transparent)]
     Upstream(#[from] Fault),
@@ -86,6 +134,11 @@ impl Error {
         Self::UnknownField(name[..name.floor_char_boundary(64)].to_owned())
     }
 
+    /// Names the parameter, cut likewise.
+    pub(crate) fn parameter(name: &str) -> Self {
+        Self::Parameter(name[..name.floor_char_boundary(64)].to_owned())
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -93,9 +146,19 @@ impl Error {
             Self::Json(_) | Self::Malformed { .. } => "request.malformed",
             Self::Duplicate | Self::Claim(_) => "scope.mismatch",
             Self::TooLarge { .. } => "request.too_large",
-            Self::Unsupported(_) | Self::UnknownField(_) | Self::Handle(_) => "request.unsupported",
-            Self::UnknownModel => "model.unknown",
+            Self::Unsupported(_)
+            | Self::UnknownField(_)
+            | Self::Beta(_)
+            | Self::Parameter(_)
+            | Self::NoKeeper => "request.unsupported",
+            Self::Line { error, .. } => error.code(),
+            Self::Tool(_) => "model.tool",
+            Self::Missing(_) => "model.handle",
+            Self::UnknownModel | Self::NotServed { .. } => "model.unknown",
             Self::NoCredential(_) => "model.no_credential",
+            Self::Claimed => "upstream.malformed",
+            Self::HandlesFull { .. } => "model.handles_full",
+            Self::Store(error) => error.code(),
             Self::Upstream(fault) => fault.code(),
             Self::Scope(error) => error.code(),
             Self::Gate(error) => error.code(),

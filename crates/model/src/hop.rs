@@ -1,98 +1,112 @@
 //! The surface itself: routes, the cache in front of them, the providers behind.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::Arc,
 };
 
-use bytes::Bytes;
-use cache::{Cache, Found, Hit, KeyParts, Turn, Version};
+use cache::{Cache, Semantic, Version};
 use gate::Pass;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use ids::{RouteName, frame::Frame};
+use ids::{Clock, Entropy, ProviderId, RouteName, frame::Frame, planted};
 use scope::{Access, Scope, Write};
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
 use vault::{Credential, Credentials};
 
 use crate::{
-    Answer, Body, CacheStatus, CallerCache, ChatRequest, Error, Fault, Limits, ModelCard, Provider,
-    Route, Settings,
-    answer::{EVENTS, JSON},
-    delivery::{Delivery, LARGE},
-    relay::{Keep, Relay},
-    scrub, sse,
-    stored::{self, Form},
-    tls,
-    upstream::{Exchange, Upstream},
+    Account, Answer, Api, Caller, Error, HandlePolicy, Handles, Kind, Limits, ModelCard, Provider,
+    Request, Route, Salts, Settings, routing::Spread, tls, upstream::Upstream,
 };
 
-/// Of an error's body, so much is read.
-const ERROR_BODY: u64 = 64 * 1024;
+mod answering;
+mod fetch;
+mod plan;
+mod semantic;
+mod standing;
+
+pub use standing::{RouteStanding, SemanticStanding, TargetStanding};
+
+pub(crate) use fetch::{Refusal, refusal};
+pub(crate) use plan::{Candidate, terms};
+
+/// What the surface stands on.
+pub struct Parts {
+    /// Tenants' credentials for providers.
+    pub credentials: Credentials,
+    /// Where answers are kept.
+    pub cache: Cache,
+    /// Which of them answer similar questions.
+    pub semantic: Semantic,
+    /// Who owns what at providers.
+    pub handles: Handles,
+    /// What tells providers whose a request is.
+    pub salts: Salts,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where chance comes from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts(…)")
+    }
+}
 
 /// The model surface. Cheap to clone.
 #[derive(Clone)]
 pub struct ModelHop {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    routes: HashMap<RouteName, Entry>,
-    cards: Vec<ModelCard>,
-    upstreams: Vec<Arc<Upstream>>,
+pub(crate) struct Inner {
+    /// By name and by each other name.
+    routes: HashMap<RouteName, Arc<Entry>>,
+    /// As they are configured.
+    entries: Vec<Arc<Entry>>,
+    pub(crate) suppliers: HashMap<ProviderId, Arc<Supplier>>,
+    /// Who keeps files and batches.
+    pub(crate) resources: Option<Arc<Supplier>>,
     limits: Limits,
-    credentials: Credentials,
-    cache: Cache,
+    pub(crate) parts: Parts,
+}
+
+/// A provider, as configured and as it is asked.
+pub(crate) struct Supplier {
+    pub(crate) provider: Provider,
+    pub(crate) upstream: Arc<Upstream>,
+}
+
+impl Supplier {
+    /// Whose account a credential leads to. Whose key it is means nothing to a server of one's
+    /// own: what it keeps, it keeps for all.
+    pub(crate) fn account(&self, credential: &Credential) -> Account<'_> {
+        let one = matches!(self.provider.kind, Kind::Vllm | Kind::Sglang)
+            && !planted::is("engine-is-ones-own");
+        Account { provider: &self.provider.id, shared: credential.shared || one }
+    }
+
+    /// Whether the tenant may name whatever the account has.
+    pub(crate) fn whole_account(&self, credential: &Credential) -> bool {
+        self.provider.handles == HandlePolicy::Account && !self.account(credential).shared
+    }
+}
+
+/// One model of one provider.
+pub(crate) struct Target {
+    pub(crate) supplier: Arc<Supplier>,
+    /// By the provider's name for it.
+    pub(crate) model: String,
+    weight: u32,
 }
 
 /// A route, and what it takes to serve it.
-struct Entry {
-    route: Route,
-    extra_fields: Vec<String>,
+pub(crate) struct Entry {
+    pub(crate) route: Route,
+    pub(crate) targets: Vec<Target>,
+    /// What measures how alike two questions are.
+    measure: Option<Target>,
     version: Version,
-    upstream: Arc<Upstream>,
-}
-
-/// What the work came to, before it is recorded.
-enum Outcome {
-    Kept(Form, Bytes),
-    Whole {
-        status: StatusCode,
-        body: Bytes,
-        usage: Option<sse::Usage>,
-        cache: CacheStatus,
-    },
-    Refused {
-        refusal: Refusal,
-        cache: CacheStatus,
-    },
-    Stream {
-        exchange: Box<Exchange>,
-        credential: Arc<Credential>,
-        keep: Option<Keep>,
-        cache: CacheStatus,
-    },
-}
-
-/// An error that the provider answered with.
-struct Refusal {
-    status: StatusCode,
-    body: Bytes,
-    retry_after: Option<HeaderValue>,
-}
-
-/// What the provider answered.
-enum Fetched {
-    /// `whole`: an answer, rather than something else in JSON.
-    Json {
-        status: StatusCode,
-        body: Bytes,
-        usage: Option<sse::Usage>,
-        whole: bool,
-    },
-    Refused(Refusal),
-    Stream(Box<Exchange>, Arc<Credential>),
+    spread: Spread,
 }
 
 impl ModelHop {
@@ -100,61 +114,64 @@ impl ModelHop {
     ///
     /// # Errors
     /// Settings that contradict each other or cannot be used.
-    pub fn open(settings: Settings, credentials: Credentials, cache: Cache) -> Result<Self, Error> {
-        let mut targets = settings.targets()?;
-        let public = tls::connector(None)?;
-        let mut providers = HashMap::new();
-        let mut upstreams = Vec::new();
-        for provider in &settings.providers {
-            if let Some(target) = targets.remove(&provider.id) {
-                let tls = match &provider.ca_file {
-                    Some(path) => tls::connector(Some(path))?,
-                    None => public.clone(),
-                };
-                let upstream = Arc::new(Upstream::new(provider, target, tls));
-                upstreams.push(Arc::clone(&upstream));
-                providers.insert(&provider.id, (provider, upstream));
-            }
-        }
+    pub fn open(settings: Settings, parts: Parts) -> Result<Self, Error> {
+        let suppliers = suppliers(&settings)?;
+        let by_name = |name: &RouteName| {
+            settings.routes.iter().find(|route| route.names().any(|own| own == name))
+        };
         let mut routes = HashMap::new();
-        let mut cards = Vec::new();
+        let mut entries = Vec::new();
         for route in &settings.routes {
-            let Some((provider, upstream)) = providers.get(&route.provider) else { continue };
-            cards.push(ModelCard { name: route.name.clone(), provider: route.provider.clone() });
-            let entry = Entry {
-                version: version(provider, route),
-                extra_fields: provider.extra_fields.clone(),
-                upstream: Arc::clone(upstream),
-                route: route.clone(),
-            };
-            routes.insert(route.name.clone(), entry);
+            let own = targets(route, &suppliers);
+            // One model, always: what two models measure cannot be compared.
+            let measure = route.semantic.as_ref().and_then(|semantic| {
+                let all = targets(by_name(&semantic.embeddings)?, &suppliers);
+                all.into_iter().find(|t| t.supplier.provider.apis().contains(&Api::Embeddings))
+            });
+            let version = version(route, &own);
+            let route = route.clone();
+            let spread = Spread::default();
+            let entry = Arc::new(Entry { route, targets: own, measure, version, spread });
+            for name in entry.route.names() {
+                routes.insert(name.clone(), Arc::clone(&entry));
+            }
+            entries.push(entry);
         }
+        let resources = settings.resources()?.and_then(|provider| suppliers.get(&provider.id));
+        let resources = resources.cloned();
         let limits = settings.limits;
-        let inner = Inner { routes, cards, upstreams, limits, credentials, cache };
+        let inner = Inner { routes, entries, suppliers, resources, limits, parts };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Bounds on requests, for [`ChatRequest::parse`].
+    /// Bounds on requests, for [`Request::parse`].
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 
-    /// The route of this name.
+    /// The route of this name, or with this other name.
     #[must_use]
     pub fn route(&self, model: &str) -> Option<&Route> {
         self.inner.routes.get(model).map(|entry| &entry.route)
     }
 
+    /// The provider that keeps files and batches, if one does.
+    #[must_use]
+    pub fn resources(&self) -> Option<&Provider> {
+        self.inner.resources.as_ref().map(|supplier| &supplier.provider)
+    }
+
     /// Closes connections to providers that were idle for too long. For maintenance, now and
     /// then.
     pub fn tidy(&self) {
-        for upstream in &self.inner.upstreams {
-            upstream.tidy();
+        for supplier in self.inner.suppliers.values() {
+            supplier.upstream.tidy();
         }
     }
 
-    /// The models that this scope may name: those for whose provider it has a credential.
+    /// The models that this scope may name: those for one of whose providers it has a
+    /// credential, under each of their names.
     ///
     /// # Errors
     /// The scope does not hold any more, or the vault cannot be asked.
@@ -171,371 +188,141 @@ impl ModelHop {
         listed
     }
 
-    async fn listed<A: Access>(&self, scope: &Scope<A>) -> Result<Vec<ModelCard>, Error> {
-        scope.live()?;
-        let wallet = self.inner.credentials.of(scope);
-        let mut held = HashMap::new();
-        let mut cards = Vec::new();
-        for card in &self.inner.cards {
-            let has = match held.get(&card.provider) {
-                Some(has) => *has,
-                None => {
-                    let has = wallet.get(&card.provider, scope.workflow()).await?.is_some();
-                    held.insert(&card.provider, has);
-                    has
-                }
-            };
-            if has {
-                cards.push(card.clone());
-            }
-        }
-        Ok(cards)
-    }
-
-    /// A chat completion.
+    /// Asks a model.
     ///
     /// An error that the provider answers with is an answer, with its status and rebuilt body.
     ///
     /// # Errors
-    /// The body names somebody else, the model is not known, the tenant has no credential, the
-    /// provider failed, or the scope was revoked meanwhile.
-    pub async fn chat(
+    /// The body names somebody else or what is not the tenant's, the model is not known, the
+    /// tenant has no credential, the provider failed, or the scope was revoked meanwhile.
+    pub async fn ask(
         &self,
         scope: &Scope<Write>,
         mut pass: Pass,
-        ask: ChatRequest,
-        caller: CallerCache,
+        ask: Request,
+        caller: Caller,
     ) -> Result<Answer, Error> {
-        let policy = Version::from_digest(*pass.policy().as_bytes());
-        let outcome = tokio::select! {
-            biased;
-            why = scope.ended() => Err(Error::Scope(why)),
-            outcome = self.answer(scope, &ask, &caller, policy) => outcome,
+        let outcome = match pass.admits(scope, grant(ask.api())) {
+            Err(mixed_up) => Err(Error::Gate(mixed_up)),
+            Ok(()) => {
+                let policy = Version::from_digest(*pass.policy().as_bytes());
+                tokio::select! {
+                    biased;
+                    why = scope.ended() => Err(Error::Scope(why)),
+                    outcome = self.inner.answer(scope, &ask, &caller, policy) => outcome,
+                }
+            }
         };
         match outcome {
+            Ok(outcome) => {
+                pass.tally().cache(outcome.cache.as_str());
+                Ok(self.inner.hand_on(scope, pass, &ask, outcome))
+            }
             Err(error) => {
                 pass.failed(error.code());
                 Err(error)
             }
-            Ok(Outcome::Kept(form, body)) => {
-                pass.tally().cache(CacheStatus::Hit.as_str());
-                let content_type = match form {
-                    Form::Json => JSON,
-                    Form::Events => EVENTS,
-                };
-                let body = deliver(body, form, scope, pass);
-                Ok(answer(StatusCode::OK, content_type, CacheStatus::Hit, body))
-            }
-            Ok(Outcome::Whole { status, body, usage, cache }) => {
-                let tally = pass.tally().cache(cache.as_str());
-                if let Some(usage) = usage {
-                    tally.tokens(usage.prompt_tokens, usage.completion_tokens);
-                }
-                Ok(answer(status, JSON, cache, deliver(body, Form::Json, scope, pass)))
-            }
-            Ok(Outcome::Refused { refusal: Refusal { status, body, retry_after }, cache }) => {
-                pass.tally().cache(cache.as_str()).bytes_out(body.len() as u64);
-                pass.failed("upstream.error");
-                Ok(Answer { retry_after, ..answer(status, JSON, cache, Body::Full(body)) })
-            }
-            Ok(Outcome::Stream { exchange, credential, keep, cache }) => {
-                pass.tally().cache(cache.as_str());
-                let status = exchange.status;
-                let relay = Relay::new(exchange, scope, credential, pass, keep);
-                Ok(answer(status, EVENTS, cache, Body::Stream(Box::pin(relay))))
-            }
         }
-    }
-
-    async fn answer(
-        &self,
-        scope: &Scope<Write>,
-        ask: &ChatRequest,
-        caller: &CallerCache,
-        policy: Version,
-    ) -> Result<Outcome, Error> {
-        ask.concur(scope)?;
-        let entry = self.inner.routes.get(ask.model()).ok_or(Error::UnknownModel)?;
-        ask.confined_to(&entry.extra_fields)?;
-        // Before the cache is asked: whoever has no credential any more has no answers of it.
-        let credential = self.credential(scope, entry, ask).await?;
-        let work = Work { scope, entry, ask, credential };
-        let Some(kept) = entry.route.cache.filter(|_| !caller.no_store) else {
-            return work.run(None, CacheStatus::Bypass).await;
-        };
-        let form = if ask.stream() { Form::Events } else { Form::Json };
-        let shelf = self.inner.cache.of(scope);
-        let key = shelf.key(&KeyParts {
-            kind: match form {
-                Form::Json => "model.chat",
-                Form::Events => "model.chat.stream",
-            },
-            entity: entry.route.name.as_str(),
-            versions: &versions(ask, caller).each(),
-            policy,
-            config: entry.version,
-            request: &ask.canonical(),
-        });
-        let mut keep = Keep {
-            cache: self.inner.cache.clone(),
-            key,
-            ttl: kept.ttl(),
-            most: kept.max_value_bytes,
-            leader: None,
-        };
-        if caller.no_cache {
-            return work.run(Some(keep), CacheStatus::Bypass).await;
-        }
-        let fresh = |hit: &Hit| caller.max_age.is_none_or(|oldest| hit.age <= oldest);
-        let mut hit = None;
-        match shelf.seek(&key, caller.max_age).await {
-            Found::Hit(found) => hit = Some(found),
-            Found::Lead(leader) => keep.leader = Some(leader),
-            Found::Follow(follower) => match follower.turn(kept.wait()).await {
-                Turn::Lead(leader) => keep.leader = Some(leader),
-                Turn::Read => hit = shelf.get(&key).await.filter(fresh),
-                Turn::Alone => {}
-            },
-        }
-        if let Some(body) = hit.and_then(|hit| stored::decode(&hit.value, form)) {
-            return Ok(Outcome::Kept(form, body));
-        }
-        work.run(Some(keep), CacheStatus::Miss).await
-    }
-
-    /// The credential for the route's provider.
-    async fn credential(
-        &self,
-        scope: &Scope<Write>,
-        entry: &Entry,
-        ask: &ChatRequest,
-    ) -> Result<Arc<Credential>, Error> {
-        let provider = &entry.route.provider;
-        let wallet = self.inner.credentials.of(scope);
-        let credential = wallet
-            .get(provider, scope.workflow())
-            .await?
-            .ok_or_else(|| Error::NoCredential(provider.clone()))?;
-        if credential.shared
-            && let Some(handle) = ask.handle()
-        {
-            return Err(Error::Handle(handle));
-        }
-        Ok(credential)
     }
 }
 
-/// What is to be asked of a provider, and for whom.
-struct Work<'a> {
-    scope: &'a Scope<Write>,
-    entry: &'a Entry,
-    ask: &'a ChatRequest,
-    credential: Arc<Credential>,
+/// The grant that asking at this endpoint takes.
+pub(crate) const fn grant(api: Api) -> &'static str {
+    match api {
+        Api::Chat => "model:chat",
+        Api::Responses => "model:responses",
+        Api::Embeddings => "model:embeddings",
+        Api::Messages | Api::CountTokens => "model:messages",
+    }
 }
 
-impl Work<'_> {
-    /// Asks the provider, and keeps what it answers if that is wanted and it is whole.
-    async fn run(self, keep: Option<Keep>, cache: CacheStatus) -> Result<Outcome, Error> {
-        let scope = self.scope;
-        match self.fetch().await {
-            Ok(Fetched::Stream(exchange, credential)) => {
-                Ok(Outcome::Stream { exchange, credential, keep, cache })
-            }
-            Ok(Fetched::Json { status, body, usage, whole }) => {
-                match keep {
-                    Some(keep) if whole => keep.keep(scope, Form::Json, &body).await,
-                    Some(keep) => keep.leave(),
-                    None => {}
-                }
-                Ok(Outcome::Whole { status, body, usage, cache })
-            }
-            Ok(Fetched::Refused(refusal)) => {
-                if let Some(keep) = keep {
-                    keep.leave();
-                }
-                Ok(Outcome::Refused { refusal, cache })
-            }
-            Err(error) => {
-                if let Some(keep) = keep {
-                    keep.leave();
-                }
-                Err(error)
-            }
-        }
+fn suppliers(settings: &Settings) -> Result<HashMap<ProviderId, Arc<Supplier>>, Error> {
+    let mut addresses = settings.targets()?;
+    let public = tls::connector(None)?;
+    let mut suppliers = HashMap::new();
+    for provider in &settings.providers {
+        let Some(address) = addresses.remove(&provider.id) else { continue };
+        let tls = match &provider.ca_file {
+            Some(path) => tls::connector(Some(path))?,
+            None => public.clone(),
+        };
+        let upstream = Arc::new(Upstream::new(provider, address, tls));
+        let supplier = Arc::new(Supplier { provider: provider.clone(), upstream });
+        suppliers.insert(provider.id.clone(), supplier);
     }
+    Ok(suppliers)
+}
 
-    async fn fetch(self) -> Result<Fetched, Error> {
-        let Self { scope, entry, ask, credential } = self;
-        let body = ask.upstream_body(entry.route.upstream_model.as_deref())?;
-        let exchange = entry.upstream.chat(scope, &credential, body, ask.stream()).await?;
-        let status = exchange.status;
-        match status {
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(Fault::Credential(status).into()),
-            status if status.is_success() && ask.stream() => {
-                if !exchange.is(EVENTS) {
-                    return Err(Fault::Malformed("it is no event stream").into());
-                }
-                Ok(Fetched::Stream(exchange, credential))
-            }
-            status if status.is_success() => Ok(document(exchange).await?),
-            status if status.is_client_error() || status.is_server_error() => {
-                Ok(Fetched::Refused(refusal(exchange, &credential).await))
-            }
-            _ => Err(Fault::Malformed("its status is no answer").into()),
-        }
+fn targets(route: &Route, suppliers: &HashMap<ProviderId, Arc<Supplier>>) -> Vec<Target> {
+    let target = |target: crate::RouteTarget| {
+        let name = || route.name.as_str().to_owned();
+        Some(Target {
+            supplier: Arc::clone(suppliers.get(&target.provider)?),
+            model: target.upstream_model.unwrap_or_else(name),
+            weight: target.weight,
+        })
+    };
+    route.all_targets().into_iter().filter_map(target).collect()
+}
+
+/// What of the configuration an answer depends on. A new field has to be decided on here.
+fn version(route: &Route, targets: &[Target]) -> Version {
+    let Route {
+        name,
+        // Another name is another request.
+        aliases: _,
+        // These are the targets.
+        provider: _,
+        upstream_model: _,
+        targets: _,
+        hosted_tools,
+        cache: _,
+        // What measures is a part of a question's partition; the threshold applies when asked.
+        semantic: _,
+    } = route;
+    let mut frame = Frame::new("bulkhead.model.route.2").field(name.as_str());
+    let allowed: BTreeSet<_> = hosted_tools.iter().collect();
+    frame = frame.u64(allowed.len() as u64);
+    frame = allowed.into_iter().fold(frame, Frame::field);
+    frame = frame.u64(targets.len() as u64);
+    for Target { supplier, model, weight } in targets {
+        let Provider {
+            id,
+            kind,
+            base_url,
+            timeouts: _,
+            max_response_bytes: _,
+            allow_plain_http: _,
+            ca_file: _,
+            // What is sent is the request, which is a part of every key; what is refused is
+            // refused before the cache is asked.
+            extra_fields: _,
+            apis: _,
+            betas: _,
+            // Marks are the scope's own, as the key is.
+            marks: _,
+            // A call with handles is not kept.
+            handles: _,
+            api_version,
+            // What is asked for unseen is not handed on.
+            stream_usage: _,
+            retries: _,
+            external_kv_tiers: _,
+        } = &supplier.provider;
+        frame = frame
+            .field(id.as_str())
+            .field(kind.as_str())
+            .field(base_url)
+            .option(api_version.as_ref())
+            .field(model)
+            .u64(u64::from(*weight));
     }
+    Version::of(&frame.finish())
 }
 
 impl fmt::Debug for ModelHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes: HashSet<_> = self.inner.routes.keys().collect();
+        let routes: BTreeSet<_> = self.inner.routes.keys().map(RouteName::as_str).collect();
         f.debug_struct("ModelHop").field("routes", &routes).finish_non_exhaustive()
-    }
-}
-
-/// The caller's own versions.
-struct Versions([Option<String>; 2]);
-
-impl Versions {
-    fn each(&self) -> Vec<&str> {
-        self.0.iter().flatten().map(String::as_str).collect()
-    }
-}
-
-fn versions(ask: &ChatRequest, caller: &CallerCache) -> Versions {
-    Versions([caller.version.clone(), ask.named_partition()])
-}
-
-/// What of the configuration an answer depends on. A new field has to be decided on here.
-fn version(provider: &Provider, route: &Route) -> Version {
-    let Provider {
-        id,
-        kind,
-        base_url,
-        timeouts: _,
-        max_response_bytes: _,
-        allow_plain_http: _,
-        ca_file: _,
-        extra_fields: _,
-    } = provider;
-    let Route { name, provider: _, upstream_model, cache: _ } = route;
-    let framed = Frame::new("bulkhead.model.route.1")
-        .field(id.as_str())
-        .field(format!("{kind:?}"))
-        .field(base_url)
-        .field(name.as_str())
-        .option(upstream_model.as_ref())
-        .finish();
-    Version::of(&framed)
-}
-
-/// Reads a JSON answer to its end, and looks at what it is.
-async fn document(exchange: Box<Exchange>) -> Result<Fetched, Fault> {
-    #[derive(Deserialize)]
-    struct Shape {
-        choices: Option<IgnoredAny>,
-        error: Option<IgnoredAny>,
-        usage: Option<Value>,
-    }
-    if !exchange.is(JSON) {
-        return Err(Fault::Malformed("it is not JSON"));
-    }
-    let (status, secret) = (exchange.status, exchange.secret());
-    let body = exchange.collect().await?;
-    if secret.found_in(&body) {
-        return Err(Fault::REPEATS);
-    }
-    let Ok(shape) = serde_json::from_slice::<Shape>(&body) else {
-        return Err(Fault::Malformed("it is not a JSON object"));
-    };
-    let whole = status == StatusCode::OK && shape.choices.is_some() && shape.error.is_none();
-    let usage = shape.usage.and_then(|usage| serde_json::from_value(usage).ok());
-    Ok(Fetched::Json { status, body, usage, whole })
-}
-
-/// Reads an error, and rebuilds it without credentials.
-async fn refusal(mut exchange: Box<Exchange>, credential: &Credential) -> Refusal {
-    let status = exchange.status;
-    let retry_after = retry_after(&exchange.headers);
-    exchange.at_most(ERROR_BODY);
-    // An error whose words do not come is still one.
-    let body = exchange.collect().await.unwrap_or_default();
-    let body = scrub::error_body(status, &body, credential.secret.expose());
-    Refusal { status, body: body.into(), retry_after }
-}
-
-/// `Retry-After`, if it is what RFC 9110 (10.2.3) says: seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<HeaderValue> {
-    let value = headers.get(header::RETRY_AFTER)?;
-    let bytes = value.as_bytes();
-    let seconds = (1..=8).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit);
-    (seconds || is_date(bytes)).then(|| value.clone())
-}
-
-/// Whether this is a date as HTTP writes it now: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn is_date(bytes: &[u8]) -> bool {
-    const FORM: &[u8] = b"Www, 00 Mmm 0000 00:00:00 GMT";
-    const DAYS: &[u8] = b"MonTueWedThuFriSatSun";
-    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    bytes.len() == FORM.len()
-        && DAYS.chunks(3).any(|day| bytes.starts_with(day))
-        && MONTHS.chunks(3).any(|month| bytes[8..].starts_with(month))
-        && bytes[3..].iter().zip(&FORM[3..]).enumerate().all(|(at, (byte, form))| match form {
-            b'0' => byte.is_ascii_digit(),
-            // The month.
-            _ if (5..8).contains(&at) => true,
-            _ => byte == form,
-        })
-}
-
-/// An answer that is there already. A large one keeps the pass for as long as the caller
-/// takes to read it.
-fn deliver(body: Bytes, form: Form, scope: &Scope<Write>, mut pass: Pass) -> Body {
-    if body.len() > LARGE {
-        return Body::Stream(Box::pin(Delivery::new(body, form, scope, pass)));
-    }
-    pass.tally().bytes_out(body.len() as u64);
-    pass.complete();
-    Body::Full(body)
-}
-
-fn answer(
-    status: StatusCode,
-    content_type: &'static str,
-    cache: CacheStatus,
-    body: Body,
-) -> Answer {
-    let content_type = HeaderValue::from_static(content_type);
-    Answer { status, content_type, cache, retry_after: None, body }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_a_number_or_a_date() {
-        for (value, passes) in [
-            ("0", true),
-            ("120", true),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
-            ("Mon, 30 Feb 2026 00:00:00 GMT", true),
-            ("", false),
-            ("123456789", false),
-            ("-1", false),
-            ("1.5", false),
-            ("sk-abc", false),
-            ("Sun, 06 sk- 1994 08:49:37 GMT", false),
-            ("sk-, 06 Nov 1994 08:49:37 GMT", false),
-            ("Sun, 06 Nov 1994 08:49:37 sk-", false),
-            ("Sun, 06 Nov 1994 08:49:37 GMTx", false),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
-            assert_eq!(retry_after(&headers).is_some(), passes, "{value}");
-        }
     }
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::Full;
 use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -31,16 +31,16 @@ use tokio::{
 use vault::SecretText;
 use zeroize::Zeroizing;
 
-use crate::leak::Forms;
+use crate::{Kind, leak::Forms, retry::Budget};
 
 /// Pools kept at most; the one unused for longest goes.
 const POOLS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
 /// Idle connections of one pool at most.
-const IDLE_PER_POOL: usize = 16;
+const IDLE_PER_POOL: usize = 64;
 
 /// Idle connections of a provider at most. A file descriptor each.
-const IDLE_TOTAL: usize = 256;
+const IDLE_TOTAL: usize = 512;
 
 /// How long a connection may be idle. Shorter than what servers allow.
 const IDLE_FOR: Duration = Duration::from_secs(30);
@@ -89,6 +89,7 @@ pub(crate) struct Owner {
 
 /// The pools of one provider.
 pub(crate) struct Pools {
+    kind: Kind,
     by_owner: Mutex<LruCache<Owner, Arc<Pool>>>,
     idle: Arc<AtomicUsize>,
 }
@@ -98,6 +99,8 @@ pub(crate) struct Pool {
     pub(crate) headers: HeaderMap,
     /// The secret that answers must not repeat.
     pub(crate) secret: Arc<Forms>,
+    /// What may be asked again.
+    pub(crate) budget: Budget,
     idle: Mutex<Vec<Idle>>,
     total: Arc<AtomicUsize>,
 }
@@ -117,8 +120,8 @@ impl Drop for Counted {
 }
 
 impl Pools {
-    pub(crate) fn new() -> Self {
-        Self { by_owner: Mutex::new(LruCache::sparse(POOLS)), idle: Arc::default() }
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, by_owner: Mutex::new(LruCache::sparse(POOLS)), idle: Arc::default() }
     }
 
     /// The owner's pool.
@@ -127,8 +130,9 @@ impl Pools {
             return Arc::clone(pool);
         }
         let pool = Arc::new(Pool {
-            headers: headers(secret, host),
+            headers: headers(self.kind, secret, host),
             secret: Arc::new(Forms::of(secret.expose())),
+            budget: Budget::new(),
             idle: Mutex::default(),
             total: Arc::clone(&self.idle),
         });
@@ -202,12 +206,13 @@ impl Pool {
     }
 }
 
-/// Everything that goes upstream besides the body. Built from nothing of the caller's.
-fn headers(secret: &SecretText, host: &HeaderValue) -> HeaderMap {
+/// What every request carries besides what its own call says. Built from nothing of the
+/// caller's.
+fn headers(kind: Kind, secret: &SecretText, host: &HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::HOST, host.clone());
-    headers.insert(header::AUTHORIZATION, authorization(secret));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let (name, value) = authorization(kind, secret);
+    headers.insert(name, value);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(
         header::USER_AGENT,
@@ -216,10 +221,16 @@ fn headers(secret: &SecretText, host: &HeaderValue) -> HeaderMap {
     headers
 }
 
-/// `Bearer` and the secret; a secret that holds a scheme already (`Basic …`) as it is.
-fn authorization(secret: &SecretText) -> HeaderValue {
+/// The credential, where this kind of provider looks for it: `Bearer` and the secret, or a
+/// header of its own. A secret that holds a scheme already (`Basic …`) stands as it is.
+fn authorization(kind: Kind, secret: &SecretText) -> (HeaderName, HeaderValue) {
     let secret = secret.expose();
-    let scheme = if secret.contains(' ') { "" } else { "Bearer " };
+    let (name, scheme) = match kind {
+        _ if secret.contains(' ') => (header::AUTHORIZATION, ""),
+        Kind::Anthropic => (HeaderName::from_static("x-api-key"), ""),
+        Kind::AzureOpenai => (HeaderName::from_static("api-key"), ""),
+        _ => (header::AUTHORIZATION, "Bearer "),
+    };
     let mut line = Zeroizing::new(Vec::with_capacity(scheme.len() + secret.len()));
     line.extend_from_slice(scheme.as_bytes());
     line.extend_from_slice(secret.as_bytes());
@@ -228,7 +239,7 @@ fn authorization(secret: &SecretText) -> HeaderValue {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(line))
         .expect("a secret from the vault fits in a header");
     value.set_sensitive(true);
-    value
+    (name, value)
 }
 
 #[cfg(test)]
@@ -241,21 +252,31 @@ mod tests {
 
     #[test]
     fn headers_are_these_and_no_others() {
-        let headers = headers(&secret("sk-1"), &HeaderValue::from_static("h:1"));
-        let mut names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(
-            names,
-            ["accept-encoding", "authorization", "content-type", "host", "user-agent"]
-        );
-        assert_eq!(headers[header::AUTHORIZATION], "Bearer sk-1");
-        assert!(!format!("{headers:?}").contains("sk-1"));
-        assert_eq!(authorization(&secret("Basic dTpw")), "Basic dTpw");
+        for (kind, text, name, value) in [
+            (Kind::Openai, "sk-1", "authorization", "Bearer sk-1"),
+            (Kind::OpenaiCompatible, "sk-1", "authorization", "Bearer sk-1"),
+            (Kind::Vllm, "sk-1", "authorization", "Bearer sk-1"),
+            (Kind::Sglang, "sk-1", "authorization", "Bearer sk-1"),
+            (Kind::Anthropic, "sk-1", "x-api-key", "sk-1"),
+            (Kind::AzureOpenai, "sk-1", "api-key", "sk-1"),
+            (Kind::Openai, "Basic dTpw", "authorization", "Basic dTpw"),
+            (Kind::Anthropic, "Bearer sk-1", "authorization", "Bearer sk-1"),
+            (Kind::AzureOpenai, "Bearer sk-1", "authorization", "Bearer sk-1"),
+        ] {
+            let headers = headers(kind, &secret(text), &HeaderValue::from_static("h:1"));
+            let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+            names.sort_unstable();
+            let mut expected = ["accept-encoding", name, "host", "user-agent"];
+            expected.sort_unstable();
+            assert_eq!(names, expected, "{kind:?}");
+            assert_eq!(headers[name], value, "{kind:?}");
+            assert!(!format!("{headers:?}").contains("sk-1"));
+        }
     }
 
     #[test]
     fn pools_are_bounded_and_apart() {
-        let pools = Pools::new();
+        let pools = Pools::new(Kind::Openai);
         let host = HeaderValue::from_static("h");
         let owner = |n: u64| Owner { partition: [0; 32], version: n };
         let first = pools.of(owner(0), &secret("a"), &host);

@@ -11,15 +11,15 @@ use bytes::Bytes;
 use cache::{Cache, CacheKey, Leader};
 use futures_util::Stream;
 use gate::Pass;
-use ids::planted;
+use ids::{BoxFuture, planted};
 use scope::{Scope, Write};
-use serde_json::json;
 use vault::Credential;
 
 use crate::{
-    Error, Fault,
+    Api, Dialect, Error, Fault, Made, Usage,
+    handles::Claimer,
     leak::Forms,
-    scrub,
+    scrub::{self, Says},
     sse::{Parser, Piece},
     stored::{self, Form},
     upstream::Exchange,
@@ -33,6 +33,10 @@ pub(crate) struct Keep {
     pub(crate) most: u64,
     /// Followers wait for it. Dropped, it hands over to one of them.
     pub(crate) leader: Option<Leader>,
+    /// The partition within which a similar request may be answered with it.
+    pub(crate) partition: Option<[u8; 32]>,
+    /// What is done once it is kept.
+    pub(crate) then: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Keep {
@@ -42,11 +46,14 @@ impl Keep {
         let kept = if body.len() as u64 > self.most || scope.live().is_err() {
             Ok(false)
         } else {
-            let value = stored::encode(form, body);
+            let value = stored::encode(form, self.partition.as_ref(), body);
             self.cache.of(scope).put(&self.key, &value, self.ttl).await
         };
         if let Err(error) = &kept {
             tracing::warn!(code = error.code(), "an answer could not be kept");
+        }
+        if let (Some(then), Ok(true)) = (self.then.filter(|_| !stored::acts(body)), &kept) {
+            then();
         }
         match (self.leader, kept) {
             (Some(leader), Ok(true)) => leader.kept(),
@@ -63,9 +70,48 @@ impl Keep {
     }
 }
 
+/// Where the bytes of an answer come from.
+pub(crate) trait Source {
+    /// The next piece; nothing when the answer has ended in order.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>>;
+    /// All that mattered is here.
+    fn finish_soon(&mut self);
+}
+
+impl Source for Exchange {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        self.poll_piece(cx)
+    }
+
+    fn finish_soon(&mut self) {
+        self.finish_soon();
+    }
+}
+
+/// Records durably whose the handles are.
+type Claims = Box<dyn Fn(Scope<Write>, Vec<Made>) -> Claim + Send>;
+type Claim = BoxFuture<'static, Result<(), Error>>;
+
+/// Events that name new handles. They wait until the handles are claimed: a client that knows
+/// a handle may use it at once, and if we stop between the two, nobody else may ever have it.
+struct Claiming {
+    claim: Claim,
+    events: Bytes,
+    then: Then,
+}
+
+/// What follows events that are handed on.
+#[derive(Clone, Copy)]
+enum Then {
+    /// More, unless they were the last.
+    GoOn,
+    /// Nothing: the answer failed.
+    Fail,
+}
+
 /// The answer of a provider as a stream of whole events.
-pub(crate) struct Relay {
-    exchange: Option<Box<Exchange>>,
+pub(crate) struct Relay<S = Exchange> {
+    exchange: Option<Box<S>>,
     parser: Parser,
     scope: Scope<Write>,
     ended: Pin<Box<dyn Future<Output = scope::Error> + Send>>,
@@ -75,53 +121,114 @@ pub(crate) struct Relay {
     pass: Option<Pass>,
     keep: Option<Keep>,
     copy: Vec<u8>,
+    claims: Option<Claims>,
+    claiming: Option<Claiming>,
 }
 
 impl Relay {
+    /// Relays what comes as the parser reads it.
     pub(crate) fn new(
         exchange: Box<Exchange>,
+        parser: Parser,
         scope: &Scope<Write>,
         credential: Arc<Credential>,
         pass: Pass,
-        keep: Option<Keep>,
+    ) -> Self {
+        let secret = exchange.secret();
+        Self::over(exchange, secret, parser, scope, credential, pass)
+    }
+}
+
+impl<S: Source> Relay<S> {
+    fn over(
+        exchange: Box<S>,
+        secret: Arc<Forms>,
+        parser: Parser,
+        scope: &Scope<Write>,
+        credential: Arc<Credential>,
+        pass: Pass,
     ) -> Self {
         let held = scope.clone();
         Self {
-            secret: exchange.secret(),
+            secret,
             exchange: Some(exchange),
-            parser: Parser::default(),
+            parser,
             scope: scope.clone(),
             ended: Box::pin(async move { held.ended().await }),
             credential,
             pass: Some(pass),
-            keep,
+            keep: None,
             copy: Vec::new(),
+            claims: None,
+            claiming: None,
         }
     }
 
-    /// The next whole events, unless more has to come first.
+    /// Keeps the answer once it is whole.
+    pub(crate) fn keeping(mut self, keep: Option<Keep>) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// Claims what the answer says was made, before it says so to the caller.
+    pub(crate) fn claiming(mut self, claims: Option<Claimer>) -> Self {
+        self.claims = claims
+            .map(|claimer| -> Claims { Box::new(move |scope, made| claimer.claim(scope, made)) });
+        self
+    }
+
+    /// The next whole events, unless more has to come, or be claimed, first.
     fn next_events(&mut self) -> Option<Bytes> {
         // Once the end is recorded, nothing follows it.
         self.pass.as_ref()?;
-        match self.parser.next_piece()? {
-            Piece::Events(bytes) if self.secret.found_in(&bytes) => {
-                self.break_off(&Fault::REPEATS.into())
+        let (events, made, then) = match self.parser.next_piece()? {
+            Piece::Events { bytes, made } => (bytes, made, Then::GoOn),
+            Piece::Failed { says, made } => {
+                let event = scrub::failed_event(says, self.credential.secret.expose());
+                (event.into(), made, Then::Fail)
             }
-            Piece::Events(bytes) => {
-                self.copy_for_cache(&bytes);
-                let bytes = self.counted(bytes);
+            Piece::Error(says) => {
+                let secret = self.credential.secret.expose();
+                let event = scrub::error_event(self.parser.api(), says.as_ref(), secret);
+                return Some(self.hand_on(event.into(), Then::Fail));
+            }
+            Piece::Malformed(why) => return self.break_off(&Fault::Malformed(why).into()),
+        };
+        if std::str::from_utf8(&events).is_err() {
+            return self.break_off(&Fault::Malformed("it is not UTF-8").into());
+        }
+        if self.secret.found_in(&events) {
+            return self.break_off(&Fault::REPEATS.into());
+        }
+        // What the provider made for one request is no answer for another.
+        if !made.is_empty()
+            && let Some(keep) = self.keep.take()
+        {
+            keep.leave();
+        }
+        match &self.claims {
+            Some(claims) if !made.is_empty() && !planted::is("handle-claim-skipped-in-streams") => {
+                let claim = claims(self.scope.clone(), made);
+                self.claiming = Some(Claiming { claim, events, then });
+                None
+            }
+            _ => Some(self.hand_on(events, then)),
+        }
+    }
+
+    /// Events on their way out.
+    fn hand_on(&mut self, events: Bytes, then: Then) -> Bytes {
+        let events = self.counted(events);
+        match then {
+            Then::Fail => self.fail("upstream.error"),
+            Then::GoOn => {
+                self.copy_for_cache(&events);
                 if self.parser.done() {
                     self.complete();
                 }
-                Some(bytes)
-            }
-            Piece::Error(says) => {
-                let event = scrub::error_event(says.as_ref(), self.credential.secret.expose());
-                let event = self.counted(event.into());
-                self.fail("upstream.error");
-                Some(event)
             }
         }
+        events
     }
 
     fn copy_for_cache(&mut self, bytes: &Bytes) {
@@ -137,21 +244,24 @@ impl Relay {
         self.copy.extend_from_slice(bytes);
     }
 
-    /// The stream is whole: keeps it, and records that it was.
+    /// The stream is over in order: keeps it if it is all of an answer, and records the end.
     fn complete(&mut self) {
         if let Some(exchange) = &mut self.exchange {
             exchange.finish_soon();
         }
-        if let Some(keep) = self.keep.take() {
-            let body = std::mem::take(&mut self.copy);
-            drop(self.scope.spawn(move |scope| async move {
-                keep.keep(&scope, Form::Events, &body).await;
-            }));
+        let whole = self.parser.whole() || planted::is("incomplete-stream-kept");
+        match self.keep.take() {
+            Some(keep) if whole => {
+                let body = std::mem::take(&mut self.copy);
+                drop(self.scope.spawn(move |scope| async move {
+                    keep.keep(&scope, Form::Events, &body).await;
+                }));
+            }
+            Some(keep) => keep.leave(),
+            None => {}
         }
         if let Some(mut pass) = self.pass.take() {
-            if let Some(usage) = self.parser.usage() {
-                pass.tally().tokens(usage.prompt_tokens, usage.completion_tokens);
-            }
+            tally(&mut pass, self.parser.usage());
             pass.complete();
         }
     }
@@ -159,10 +269,13 @@ impl Relay {
     /// It will not be whole: nothing is kept, the connection is closed, and why is recorded.
     fn fail(&mut self, code: &'static str) {
         self.exchange = None;
+        self.claiming = None;
         if let Some(keep) = self.keep.take() {
             keep.leave();
         }
-        if let Some(pass) = self.pass.take() {
+        if let Some(mut pass) = self.pass.take() {
+            // What was used is used, whatever became of the answer.
+            tally(&mut pass, self.parser.usage());
             pass.failed(code);
         }
     }
@@ -173,7 +286,7 @@ impl Relay {
             self.exchange = None;
             return None;
         }
-        let event = self.counted(error_event(error));
+        let event = self.counted(error_event(self.parser.api(), error));
         self.fail(error.code());
         Some(event)
     }
@@ -186,7 +299,13 @@ impl Relay {
     }
 }
 
-impl Stream for Relay {
+fn tally(pass: &mut Pass, usage: Option<Usage>) {
+    if let Some(usage) = usage {
+        pass.tally().tokens(usage.input, usage.output);
+    }
+}
+
+impl<S: Source> Stream for Relay<S> {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -198,11 +317,24 @@ impl Stream for Relay {
             return Poll::Ready(this.break_off(&Error::Scope(why)).map(Ok));
         }
         loop {
+            // Nothing more is read meanwhile.
+            if let Some(claiming) = &mut this.claiming {
+                let claimed = ready!(claiming.claim.as_mut().poll(cx));
+                let Some(Claiming { events, then, .. }) = this.claiming.take() else { continue };
+                return Poll::Ready(match claimed {
+                    Ok(()) => Some(Ok(this.hand_on(events, then))),
+                    Err(error) => this.break_off(&error).map(Ok),
+                });
+            }
             if let Some(events) = this.next_events() {
                 return Poll::Ready(Some(Ok(events)));
             }
+            if this.claiming.is_some() {
+                continue;
+            }
             let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
             let fault = match ready!(exchange.poll_piece(cx)) {
+                Ok(Some(piece)) if this.parser.done() && this.parser.may_trail(&piece) => continue,
                 // Whoever sends more behind the end is not asked again.
                 Ok(_) if this.parser.done() => {
                     this.exchange = None;
@@ -216,7 +348,7 @@ impl Stream for Relay {
                     this.complete();
                     return Poll::Ready(None);
                 }
-                Ok(None) => Fault::Malformed("the stream ended without [DONE]"),
+                Ok(None) => Fault::Malformed(this.parser.missing()),
                 Err(fault) => fault,
             };
             return Poll::Ready(this.break_off(&fault.into()).map(Ok));
@@ -225,69 +357,19 @@ impl Stream for Relay {
 }
 
 /// An event in the shape that SDKs raise as an error.
-pub(crate) fn error_event(error: &Error) -> Bytes {
-    let kind = match error {
-        Error::Upstream(_) => "upstream_error",
+pub(crate) fn error_event(api: Api, error: &Error) -> Bytes {
+    let kind = match (error, api.dialect()) {
+        (Error::Upstream(_), Dialect::OpenAi) => "upstream_error",
+        (Error::Upstream(_), Dialect::Anthropic) => "api_error",
         _ => "permission_error",
     };
-    let body = json!({"error": {
-        "message": error.to_string(),
-        "type": kind,
-        "param": null,
-        "code": error.code(),
-    }});
-    Bytes::from(format!("data: {body}\n\n"))
+    let says = Says {
+        kind: Some(kind.to_owned()),
+        code: Some(error.code().to_owned()),
+        ..Says::default()
+    };
+    says.event(api, error.to_string()).into()
 }
 
 #[cfg(test)]
-mod tests {
-    use cache::{KeyParts, LogAlarm, Version};
-    use ids::{ManualClock, Millis, OsEntropy};
-    use scope::Status;
-    use store::{Options, Store};
-    use testkit::Kit;
-    use vault::{FileRoot, Vault};
-    use zeroize::Zeroizing;
-
-    use super::*;
-
-    /// An answer that is whole only after its tenant was erased is not kept.
-    #[tokio::test]
-    async fn nothing_is_kept_after_an_erasure() {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(Millis::from_secs(1_795_000_000)));
-        let root = FileRoot::create(directory.path().join("root.key"), &OsEntropy).unwrap();
-        let keys = directory.path().join("keys");
-        let vault = Vault::create(&keys, root, clock.clone(), Arc::new(OsEntropy)).await.unwrap();
-        let data = Options::new(directory.path().join("data"));
-        let store = Store::open(&data, clock.clone()).unwrap();
-        let (settings, secret) = (cache::Settings::default(), Zeroizing::new([3; 32]));
-        let alarm = Arc::new(LogAlarm);
-        let cache = Cache::open(settings, &store, &vault, secret, clock.clone(), alarm).unwrap();
-        let kit = Kit::new(clock).await;
-        let scope = kit.scope("acme", "live").await;
-        let key = |request: &[u8]| {
-            cache.of(&scope).key(&KeyParts {
-                kind: "model.chat",
-                entity: "m",
-                versions: &[],
-                policy: Version::of(b"p"),
-                config: Version::of(b"c"),
-                request,
-            })
-        };
-        let keep = |key| Keep {
-            cache: cache.clone(),
-            key,
-            ttl: Duration::from_secs(60),
-            most: 1_024,
-            leader: None,
-        };
-        let (before, after) = (key(b"before"), key(b"after"));
-        keep(before).keep(&scope, Form::Json, b"{}").await;
-        assert!(cache.of(&scope).get(&before).await.is_some());
-        kit.change("acme", |record| record.status = Status::Erased).await;
-        keep(after).keep(&scope, Form::Json, b"{}").await;
-        assert!(cache.of(&scope).get(&after).await.is_none());
-    }
-}
+mod tests;

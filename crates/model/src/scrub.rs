@@ -1,15 +1,15 @@
 //! Errors of providers, rebuilt: what they say, without anything that looks like a credential.
 //!
 //! Providers quote credentials in their errors, whole ("Incorrect API key provided: sk-…") or
-//! in part. Nothing of an error body is passed on but its four known fields, as text, cut to
-//! size, and with every such word struck out.
+//! in part. Nothing of an error is passed on but its four known fields, as text, cut to size,
+//! and with every such word struck out.
 
 use std::collections::HashSet;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::leak::Forms;
+use crate::{Api, Dialect, leak::Forms};
 
 /// What stands in the place of a word that was struck out.
 const STRUCK: &str = "[redacted]";
@@ -74,34 +74,125 @@ pub(crate) fn scrub(text: &str, secret: &str) -> String {
 }
 
 /// The body for the caller, in the shape that the SDK reads, from what the provider sent.
-pub(crate) fn error_body(status: StatusCode, body: &[u8], secret: &str) -> Vec<u8> {
+pub(crate) fn error_body(
+    dialect: Dialect,
+    status: StatusCode,
+    body: &[u8],
+    secret: &str,
+) -> Vec<u8> {
     let says = serde_json::from_slice::<Value>(body).ok();
     // Some servers leave the envelope out.
     let says = says.as_ref().map(|body| body.get("error").unwrap_or(body));
+    let says = Says::of(says, secret);
     let generic = format!("the provider answered {}", status.as_u16());
-    envelope(says, &generic, secret).to_string().into_bytes()
+    says.body(dialect, generic).to_string().into_bytes()
+}
+
+/// An answer that holds an error although its status is none: the error rebuilt, and of a
+/// response the rest as it was.
+pub(crate) fn answer(api: Api, status: StatusCode, body: &[u8], secret: &str) -> Vec<u8> {
+    if api == Api::Responses
+        && let Ok(mut response) = serde_json::from_slice::<Value>(body)
+        && response.get("object").and_then(Value::as_str) == Some("response")
+    {
+        failed(&mut response, secret);
+        return response.to_string().into_bytes();
+    }
+    error_body(api.dialect(), status, body, secret)
 }
 
 /// An event of a stream for what the provider said in the midst of it.
-pub(crate) fn error_event(says: Option<&Value>, secret: &str) -> Vec<u8> {
-    let body = envelope(says, "the provider broke off with an error", secret);
-    format!("data: {body}\n\n").into_bytes()
+pub(crate) fn error_event(api: Api, says: Option<&Value>, secret: &str) -> Vec<u8> {
+    let generic = "the provider broke off with an error".to_owned();
+    Says::of(says, secret).event(api, generic)
 }
 
-fn envelope(says: Option<&Value>, generic: &str, secret: &str) -> Value {
-    let field = |name: &str| match says?.get(name)? {
-        Value::String(text) => Some(scrub(text, secret)),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    let bare = says.and_then(Value::as_str).map(|text| scrub(text, secret));
-    let message = field("message").or(bare).filter(|text| !text.is_empty());
-    json!({"error": {
-        "message": message.unwrap_or_else(|| generic.to_owned()),
-        "type": field("type").unwrap_or_else(|| "upstream_error".to_owned()),
-        "param": field("param"),
-        "code": field("code").unwrap_or_else(|| "upstream.error".to_owned()),
-    }})
+/// The event that ends a response which failed, with its error rebuilt.
+pub(crate) fn failed_event(mut says: Value, secret: &str) -> Vec<u8> {
+    if let Some(response) = says.get_mut("response") {
+        failed(response, secret);
+    }
+    if let Some(event) = says.as_object_mut() {
+        event.insert("type".to_owned(), "response.failed".into());
+    }
+    format!("event: response.failed\ndata: {says}\n\n").into_bytes()
+}
+
+fn failed(response: &mut Value, secret: &str) {
+    let says = Says::of(response.get("error").filter(|error| !error.is_null()), secret);
+    let error = json!({
+        "code": says.code.unwrap_or_else(|| "server_error".to_owned()),
+        "message": says.message.unwrap_or_else(|| "the provider failed to answer".to_owned()),
+    });
+    if let Some(response) = response.as_object_mut() {
+        response.insert("error".to_owned(), error);
+        response.insert("status".to_owned(), "failed".into());
+    }
+}
+
+/// What of an error is passed on.
+#[derive(Default)]
+pub(crate) struct Says {
+    pub(crate) message: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) param: Option<String>,
+    pub(crate) code: Option<String>,
+}
+
+impl Says {
+    fn of(says: Option<&Value>, secret: &str) -> Self {
+        let field = |name: &str| match says?.get(name)? {
+            Value::String(text) => Some(scrub(text, secret)),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let bare = says.and_then(Value::as_str).map(|text| scrub(text, secret));
+        Self {
+            message: field("message").or(bare).filter(|text| !text.is_empty()),
+            // `error` is what its envelope is called.
+            kind: field("type").filter(|kind| kind != "error"),
+            param: field("param"),
+            code: field("code"),
+        }
+    }
+
+    /// The whole body, in the shape of a dialect.
+    pub(crate) fn body(self, dialect: Dialect, generic: String) -> Value {
+        let message = self.message.unwrap_or(generic);
+        let code = self.code.unwrap_or_else(|| "upstream.error".to_owned());
+        match dialect {
+            Dialect::OpenAi => json!({"error": {
+                "message": message,
+                "type": self.kind.unwrap_or_else(|| "upstream_error".to_owned()),
+                "param": self.param,
+                "code": code,
+            }}),
+            Dialect::Anthropic => json!({"type": "error", "error": {
+                "type": self.kind.unwrap_or_else(|| "api_error".to_owned()),
+                "message": message,
+                "code": code,
+            }}),
+        }
+    }
+
+    /// An event, in the shape of an endpoint's streams.
+    pub(crate) fn event(self, api: Api, generic: String) -> Vec<u8> {
+        let mut body = self.body(api.dialect(), generic);
+        match api {
+            Api::Chat | Api::Embeddings | Api::CountTokens => format!("data: {body}\n\n"),
+            Api::Messages => format!("event: error\ndata: {body}\n\n"),
+            Api::Responses => {
+                // The reference has these at the top; SDKs raise what stands in `error`.
+                for name in ["message", "param", "code"] {
+                    body[name] = body["error"][name].clone();
+                }
+                body["type"] = "error".into();
+                body["sequence_number"] = 0.into();
+                format!("event: error\ndata: {body}\n\n")
+            }
+        }
+        .into_bytes()
+    }
 }
 
 #[cfg(test)]
@@ -169,8 +260,9 @@ mod tests {
     #[test]
     fn rebuilds_errors() {
         let of = |body: &str| -> Value {
-            serde_json::from_slice(&error_body(StatusCode::BAD_REQUEST, body.as_bytes(), SECRET))
-                .unwrap()
+            let status = StatusCode::BAD_REQUEST;
+            let body = error_body(Dialect::OpenAi, status, body.as_bytes(), SECRET);
+            serde_json::from_slice(&body).unwrap()
         };
         for (body, message, code) in [
             (r#"{"error":{"message":"m","type":"t","param":"p","code":"c"}}"#, "m", "c"),
@@ -200,6 +292,99 @@ mod tests {
             assert_eq!(got.as_object().unwrap().len(), 1);
             assert_eq!(got["error"].as_object().unwrap().len(), 4);
         }
+    }
+
+    #[test]
+    fn each_dialect_has_its_shape() {
+        let said = br#"{"type":"error","request_id":"req_1","headers":{"x":"y"},"error":
+            {"type":"overloaded_error","message":"key sk-proj-AbCdEfGh1234567890","more":"x"}}"#;
+        let of = |dialect, body: &[u8]| -> Value {
+            let body = error_body(dialect, StatusCode::BAD_REQUEST, body, SECRET);
+            serde_json::from_slice(&body).unwrap()
+        };
+        assert_eq!(
+            of(Dialect::Anthropic, said),
+            json!({"type": "error", "error": {"type": "overloaded_error",
+                "message": "key [redacted]", "code": "upstream.error"}})
+        );
+        assert_eq!(
+            of(Dialect::Anthropic, b"<html>"),
+            json!({"type": "error", "error": {"type": "api_error",
+                "message": "the provider answered 400", "code": "upstream.error"}})
+        );
+        assert_eq!(of(Dialect::OpenAi, said)["error"]["type"], "overloaded_error");
+    }
+
+    #[test]
+    fn each_endpoint_has_its_event() {
+        let said = json!({"message": "key sk-proj-AbCdEfGh1234567890", "code": "c", "x": "y"});
+        for (api, start) in [
+            (Api::Chat, "data: "),
+            (Api::Messages, "event: error\ndata: "),
+            (Api::Responses, "event: error\ndata: "),
+        ] {
+            let event = String::from_utf8(error_event(api, Some(&said), SECRET)).unwrap();
+            let data = event.strip_prefix(start).and_then(|e| e.strip_suffix("\n\n")).unwrap();
+            let body: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(body["error"]["message"], "key [redacted]", "{event}");
+            assert_eq!(body["error"]["code"], "c");
+            assert!(!event.contains("AbCdEf") && !data.contains('\n'));
+            let newer = api != Api::Chat;
+            assert_eq!(body["type"] == "error", newer);
+            if api == Api::Responses {
+                assert_eq!(body["message"], "key [redacted]");
+                assert_eq!((&body["code"], &body["param"]), (&json!("c"), &Value::Null));
+                assert_eq!(body["sequence_number"], 0);
+            }
+        }
+        // Without words of its own, an event is one still.
+        for api in Api::ALL {
+            let event = String::from_utf8(error_event(api, None, SECRET)).unwrap();
+            assert!(event.contains("broke off") && event.contains("upstream.error"), "{event}");
+        }
+    }
+
+    #[test]
+    fn of_a_response_that_failed_the_error_is_rebuilt() {
+        let response = |error: Value| {
+            json!({"id": "resp_1", "object": "response", "status": "completed", "error": error,
+                "output": [{"id": "msg_1"}]})
+        };
+        for (error, code, message) in [
+            (
+                json!({"code": "c", "message": "key sk-proj-AbCdEfGh1234567890"}),
+                "c",
+                "key [redacted]",
+            ),
+            (json!({"message": "m", "header": "x"}), "server_error", "m"),
+            (json!("m"), "server_error", "m"),
+            (json!(7), "server_error", "the provider failed to answer"),
+            (Value::Null, "server_error", "the provider failed to answer"),
+        ] {
+            let expected = json!({"code": code, "message": message});
+            let event = json!({"type": "response.completed", "sequence_number": 7,
+                "response": response(error.clone())});
+            let event = String::from_utf8(failed_event(event, SECRET)).unwrap();
+            let data = event.strip_prefix("event: response.failed\ndata: ").unwrap();
+            let event: Value = serde_json::from_str(data.trim()).unwrap();
+            assert_eq!(
+                (&event["type"], &event["sequence_number"]),
+                (&json!("response.failed"), &json!(7))
+            );
+            let body = response(error).to_string();
+            let whole = answer(Api::Responses, StatusCode::OK, body.as_bytes(), SECRET);
+            let whole: Value = serde_json::from_slice(&whole).unwrap();
+            for response in [&event["response"], &whole] {
+                assert_eq!(response["error"], expected);
+                assert_eq!(response["status"], "failed");
+                assert_eq!(response["output"][0]["id"], "msg_1");
+            }
+        }
+        // Elsewhere, nothing of the answer is left.
+        let body = br#"{"choices":[{"x":"y"}],"error":{"message":"m"}}"#;
+        let whole = answer(Api::Chat, StatusCode::OK, body, SECRET);
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        assert_eq!((&whole["error"]["message"], &whole["choices"]), (&json!("m"), &Value::Null));
     }
 
     proptest! {

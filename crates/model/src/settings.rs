@@ -1,16 +1,19 @@
 //! What an operator may set: providers, routes, bounds.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
-use ids::{ProviderId, RouteName, json};
-use scope::Names;
+use ids::ProviderId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, fields, target::Target};
+use crate::{Api, Error, HandleBounds, fields, target::Target, tools};
+
+mod limits;
+mod provider;
+mod route;
+
+pub use limits::{ClaimPath, Limits, Named};
+pub use provider::{HandlePolicy, Kind, Provider, Retries, Timeouts};
+pub use route::{CacheRoute, Route, RouteTarget, SemanticRoute, Threshold};
 
 const MIB: u64 = 1 << 20;
 
@@ -22,191 +25,19 @@ pub struct Settings {
     pub providers: Vec<Provider>,
     /// The model names that callers use.
     pub routes: Vec<Route>,
+    /// The provider that `/v1/files`, `/v1/batches` and `/v1/conversations` speak to, where
+    /// more than one could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ProviderId>,
+    /// What is remembered of what providers keep for tenants.
+    pub handles: HandleBounds,
     /// Bounds on requests.
     pub limits: Limits,
 }
 
-/// What a provider speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// The API of OpenAI, at OpenAI.
-    Openai,
-    /// The API of OpenAI, elsewhere.
-    #[default]
-    OpenaiCompatible,
-}
-
-/// A provider. Its credential is each tenant's own and comes from the vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Provider {
-    /// Its name here.
-    pub id: ProviderId,
-    /// What it speaks.
-    #[serde(default)]
-    pub kind: Kind,
-    /// Up to and without `/chat/completions`: `https://api.openai.com/v1`.
-    pub base_url: String,
-    /// How long to wait for it.
-    #[serde(default)]
-    pub timeouts: Timeouts,
-    /// The largest answer that is accepted, in bytes.
-    #[serde(default = "max_response_bytes")]
-    pub max_response_bytes: u64,
-    /// Allows `http:` to hosts other than this machine: prompts and credentials then cross
-    /// the network readable.
-    #[serde(default)]
-    pub allow_plain_http: bool,
-    /// Authorities (PEM) that may vouch for it, instead of the public ones: for providers
-    /// inside one's own network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// Top-level fields of requests that it understands beyond those of OpenAI's chat
-    /// completions, such as `top_k`. They are sent on untouched; every other unknown field is
-    /// refused. None that is refused by name can be allowed.
-    #[serde(default)]
-    pub extra_fields: Vec<String>,
-}
-
-const fn max_response_bytes() -> u64 {
-    32 * MIB
-}
-
-/// How long to wait for a provider, in milliseconds each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timeouts {
-    /// For a connection, TLS included.
-    pub connect_ms: u64,
-    /// From the request to the head of the answer.
-    pub first_byte_ms: u64,
-    /// Between two pieces of an answer.
-    pub idle_ms: u64,
-    /// From the request to the end of the answer.
-    pub total_ms: u64,
-}
-
-impl Default for Timeouts {
-    /// 5 s to connect, 2 min to begin, 1 min between pieces, 10 min in all.
-    fn default() -> Self {
-        Self { connect_ms: 5_000, first_byte_ms: 120_000, idle_ms: 60_000, total_ms: 600_000 }
-    }
-}
-
-/// A model name that callers use, and what answers to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// The name that callers use.
-    pub name: RouteName,
-    /// The provider that answers.
-    pub provider: ProviderId,
-    /// The provider's own name of the model, where it differs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream_model: Option<String>,
-    /// Keeps answers. Absent: nothing is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache: Option<CacheRoute>,
-}
-
-/// How a route's answers are kept, each for the tenant, environment and workflow that asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CacheRoute {
-    /// How long, in seconds.
-    pub ttl_seconds: u64,
-    /// The largest answer that is kept, in bytes.
-    #[serde(default = "max_value_bytes")]
-    pub max_value_bytes: u64,
-    /// How long an equal request waits for one that is under way before it asks the provider
-    /// itself, in milliseconds; 0 does not wait.
-    #[serde(default = "wait_ms")]
-    pub wait_ms: u64,
-}
-
-const fn max_value_bytes() -> u64 {
-    MIB
-}
-
-const fn wait_ms() -> u64 {
-    5_000
-}
-
-impl CacheRoute {
-    pub(crate) const fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_seconds)
-    }
-
-    pub(crate) const fn wait(&self) -> Duration {
-        Duration::from_millis(self.wait_ms)
-    }
-}
-
-/// Bounds on requests, and the fields that may name a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// The largest body, in bytes.
-    pub body_bytes: usize,
-    /// How deep its JSON may nest.
-    pub depth: usize,
-    /// How many values and keys its JSON may have.
-    pub nodes: usize,
-    /// Fields that have to agree with the credential if they are there.
-    pub claims: Vec<ClaimPath>,
-}
-
-impl Default for Limits {
-    /// 8 MiB, 64 deep, 200,000 values; `tenant_id`, `tenant`, `environment` at the top, and
-    /// these and `env` in `metadata`.
-    fn default() -> Self {
-        let json::Limits { depth, nodes } = json::Limits::default();
-        let claims = [
-            ("tenant_id", Named::Tenant),
-            ("tenant", Named::Tenant),
-            ("environment", Named::Environment),
-            ("metadata.tenant_id", Named::Tenant),
-            ("metadata.tenant", Named::Tenant),
-            ("metadata.environment", Named::Environment),
-            ("metadata.env", Named::Environment),
-        ];
-        let claims = claims
-            .into_iter()
-            .map(|(path, names)| ClaimPath { path: path.to_owned(), names })
-            .collect();
-        Self { body_bytes: 8 << 20, depth, nodes, claims }
-    }
-}
-
-/// A field of the body that names a tenant or an environment. Spelling does not matter:
-/// `metadata.tenant_id` is `metadata.tenantId` and `metadata.Tenant-ID` too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClaimPath {
-    /// Dotted, through objects.
-    pub path: String,
-    /// What it names.
-    pub names: Named,
-}
-
-/// What a field names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Named {
-    /// A tenant, by id or alias.
-    Tenant,
-    /// An environment.
-    Environment,
-}
-
-impl From<Named> for Names {
-    fn from(named: Named) -> Self {
-        match named {
-            Named::Tenant => Self::Tenant,
-            Named::Environment => Self::Environment,
-        }
-    }
+/// What is wrong, with whose.
+fn wrong<T>(what: &str, name: &str, why: impl std::fmt::Display) -> Result<T, Error> {
+    Err(Error::Settings(format!("{what} {name}: {why}")))
 }
 
 impl Settings {
@@ -218,52 +49,176 @@ impl Settings {
         self.targets().map(drop)
     }
 
+    /// The provider that keeps files and batches, if one does.
+    ///
+    /// # Errors
+    /// The one that is named is not there, or keeps none.
+    pub fn resources(&self) -> Result<Option<&Provider>, Error> {
+        let mut keeping = self.providers.iter().filter(|provider| provider.kind.keeps_files());
+        let Some(named) = &self.resources else {
+            // Of several none is chosen by chance.
+            let first = keeping.next();
+            return Ok(first.filter(|_| keeping.next().is_none()));
+        };
+        match keeping.find(|provider| provider.id == *named) {
+            Some(found) => Ok(Some(found)),
+            None => Err(Error::Settings(format!(
+                "resources: no provider {named} of kind openai, azure-openai or openai-compatible"
+            ))),
+        }
+    }
+
     /// Where each provider is, by its id.
     pub(crate) fn targets(&self) -> Result<HashMap<ProviderId, Target>, Error> {
-        let refuse = |why: String| Err(Error::Settings(why));
         let mut targets = HashMap::new();
+        let mut providers = HashMap::new();
         for provider in &self.providers {
-            let Timeouts { connect_ms, first_byte_ms, idle_ms, total_ms } = provider.timeouts;
-            if [connect_ms, first_byte_ms, idle_ms, total_ms].contains(&0) {
-                return refuse(format!("provider {}: a timeout of 0 ms", provider.id));
-            }
-            if provider.max_response_bytes == 0 {
-                return refuse(format!("provider {}: max_response_bytes is 0", provider.id));
-            }
-            if let Some(field) = provider.extra_fields.iter().find_map(|f| fields::refused(f)) {
-                return refuse(format!(
-                    "provider {}: extra_fields has `{field}`, which is never sent on: {}",
-                    provider.id,
-                    fields::why_refused(field)
-                ));
-            }
+            check_provider(provider)?;
+            let id = provider.id.as_str();
             let target = Target::parse(&provider.base_url, provider.allow_plain_http)
-                .map_err(|why| Error::Settings(format!("provider {}: {why}", provider.id)))?;
+                .or_else(|why| wrong("provider", id, why))?;
             if targets.insert(provider.id.clone(), target).is_some() {
-                return refuse(format!("provider {} is there twice", provider.id));
+                return Err(Error::Settings(format!("provider {id} is there twice")));
             }
+            providers.insert(&provider.id, provider);
         }
         let mut names = HashSet::new();
         for route in &self.routes {
-            if !targets.contains_key(&route.provider) {
-                return refuse(format!("model {}: no provider {}", route.name, route.provider));
-            }
-            if !names.insert(&route.name) {
-                return refuse(format!("model {} is there twice", route.name));
-            }
-            if route.upstream_model.as_ref().is_some_and(|m| m.is_empty() || m.len() > 256) {
-                return refuse(format!(
-                    "model {}: upstream_model is not 1 to 256 bytes",
-                    route.name
-                ));
-            }
-            if route.cache.is_some_and(|cache| cache.ttl_seconds == 0) {
-                return refuse(format!("model {}: cache.ttl_seconds is 0", route.name));
+            check_route(route, &providers)?;
+            if let Some(twice) = route.names().find(|name| !names.insert(*name)) {
+                return Err(Error::Settings(format!("model {twice} is there twice")));
             }
         }
+        for route in &self.routes {
+            self.check_semantic(route, &providers)?;
+        }
+        self.resources()?;
+        if self.handles.most == 0 || self.handles.days == 0 {
+            return Err(Error::Settings("handles: most and days are not 0".to_owned()));
+        }
         if self.limits.depth > 512 {
-            return refuse("limits.depth is more than 512".to_owned());
+            return Err(Error::Settings("limits.depth is more than 512".to_owned()));
         }
         Ok(targets)
     }
+
+    fn check_semantic(
+        &self,
+        route: &Route,
+        providers: &HashMap<&ProviderId, &Provider>,
+    ) -> Result<(), Error> {
+        let Some(semantic) = &route.semantic else { return Ok(()) };
+        let refuse = |why: String| wrong("model", route.name.as_str(), why);
+        if route.cache.is_none() {
+            return refuse("semantic needs cache".to_owned());
+        }
+        let named = |other: &&Route| other.names().any(|name| *name == semantic.embeddings);
+        let Some(measures) = self.routes.iter().find(named) else {
+            return refuse(format!("semantic.embeddings: no model {}", semantic.embeddings));
+        };
+        let embeds = |target: &RouteTarget| {
+            providers.get(&target.provider).is_some_and(|p| p.apis().contains(&Api::Embeddings))
+        };
+        if measures.all_targets().iter().any(embeds) {
+            return Ok(());
+        }
+        refuse(format!("semantic.embeddings: {} does not serve embeddings", semantic.embeddings))
+    }
+}
+
+fn check_provider(provider: &Provider) -> Result<(), Error> {
+    let refuse = |why: String| wrong("provider", provider.id.as_str(), why);
+    let Timeouts { connect_ms, first_byte_ms, idle_ms, total_ms } = provider.timeouts;
+    if [connect_ms, first_byte_ms, idle_ms, total_ms].contains(&0) {
+        return refuse("a timeout of 0 ms".to_owned());
+    }
+    if provider.max_response_bytes == 0 {
+        return refuse("max_response_bytes is 0".to_owned());
+    }
+    if let Some(field) = provider.extra_fields.iter().find_map(|f| fields::refused(f)) {
+        return refuse(format!(
+            "extra_fields has `{field}`, which is never sent on: {}",
+            fields::why_refused(field)
+        ));
+    }
+    if provider.apis().is_empty() {
+        return refuse("apis is empty".to_owned());
+    }
+    let Retries { most, backoff_ms, wait_most_ms, budget_percent } = provider.retries;
+    if most > 10 || !(1..=60_000).contains(&backoff_ms) || wait_most_ms > 60_000 {
+        return refuse("retries: at most 10, backoff_ms 1 to 60000, wait_most_ms to 60000".into());
+    }
+    if budget_percent > 100 {
+        return refuse("retries.budget_percent is more than 100".to_owned());
+    }
+    if let Some(beta) = provider.betas.iter().find(|beta| !is_beta(beta)) {
+        return refuse(format!("betas: `{beta}` is not 1 to 64 of a-z, 0-9 and -"));
+    }
+    if let Some(version) = &provider.api_version {
+        if provider.kind != Kind::AzureOpenai {
+            return refuse("api_version is for azure-openai alone".to_owned());
+        }
+        if !is_beta(version) {
+            return refuse("api_version is not like 2024-10-21".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Whether this can be the name of a beta: 1 to 64 of `a-z`, `0-9` and `-`.
+pub(crate) fn is_beta(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
+fn check_route(route: &Route, providers: &HashMap<&ProviderId, &Provider>) -> Result<(), Error> {
+    let refuse = |why: String| wrong("model", route.name.as_str(), why);
+    match (&route.provider, route.targets.is_empty()) {
+        (Some(_), false) => return refuse("it has both provider and targets".to_owned()),
+        (None, true) => return refuse("it has neither provider nor targets".to_owned()),
+        (None, false) if route.upstream_model.is_some() => {
+            return refuse("upstream_model stands in each of its targets".to_owned());
+        }
+        _ => {}
+    }
+    let targets = route.all_targets();
+    if targets.len() > 16 {
+        return refuse("it has more than 16 targets".to_owned());
+    }
+    if targets.iter().all(|target| target.weight == 0) {
+        return refuse("every target has weight 0".to_owned());
+    }
+    for target in &targets {
+        let Some(provider) = providers.get(&target.provider) else {
+            return refuse(format!("no provider {}", target.provider));
+        };
+        if target.weight > 1_000_000 {
+            return refuse("a weight is more than 1000000".to_owned());
+        }
+        if target.upstream_model.as_ref().is_some_and(|m| m.is_empty() || m.len() > 256) {
+            return refuse("upstream_model is not 1 to 256 bytes".to_owned());
+        }
+        let model = target.upstream_model.as_deref().unwrap_or(route.name.as_str());
+        if provider.api_version.is_some() && !is_segment(model) {
+            return refuse(format!("`{model}` is not the name of a deployment at Azure"));
+        }
+    }
+    if let Some(tool) = route.hosted_tools.iter().find(|t| t.is_empty() || t.len() > 64) {
+        return refuse(format!("hosted_tools: `{tool}` is not 1 to 64 bytes"));
+    }
+    for tool in &route.hosted_tools {
+        if let Some(meant) = tools::meant(tool) {
+            return refuse(format!("hosted_tools: `{tool}` is called `{meant}` here"));
+        }
+    }
+    if route.cache.is_some_and(|cache| cache.ttl_seconds == 0) {
+        return refuse("cache.ttl_seconds is 0".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether this can stand in a path as it is.
+fn is_segment(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !matches!(text, "" | "." | "..") && text.bytes().all(fits)
 }

@@ -1,43 +1,51 @@
-//! Server-sent events, as chat completions use them: where one event ends, whether the stream
-//! is whole, and whether it holds an error.
+//! Server-sent events, as models stream their answers: where one event ends, whether the
+//! stream is whole, whether it holds an error, and what the provider says that it made.
 //!
 //! Bytes are handed on as they came, event by event, so that a stream that has to be cut is
-//! cut between two events (WHATWG HTML, 9.2.6 "Interpreting an event stream").
+//! cut between two events (WHATWG HTML, 9.2.6 "Interpreting an event stream"). What one event
+//! means depends on the endpoint, and is looked into only where a word of it matters.
 
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
 use serde_json::Value;
 
+pub use crate::usage::Usage;
+use crate::{
+    Api, Made,
+    event::{Reader, Verdict},
+};
+
 /// The largest event, in bytes.
-pub const MAX_EVENT: usize = 8 << 20;
+pub(crate) const MAX_EVENT: usize = 8 << 20;
 
 /// An event is larger than [`MAX_EVENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event is larger than {MAX_EVENT} bytes")]
 pub struct TooLarge;
 
-/// What a stream says about the tokens that it took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Usage {
-    /// Tokens of the prompt.
-    #[serde(default)]
-    pub prompt_tokens: u64,
-    /// Tokens of the answer.
-    #[serde(default)]
-    pub completion_tokens: u64,
-}
-
 /// Whole events, in the order in which they came.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
-    /// One or more ordinary events, byte for byte.
-    Events(Bytes),
+    /// One or more ordinary events.
+    Events {
+        /// Byte for byte.
+        bytes: Bytes,
+        /// Handles that they are the first to name as made.
+        made: Vec<Made>,
+    },
     /// An event that is an error: what it says, if it says it in JSON.
     Error(Option<Value>),
+    /// The last event of an answer that failed. It holds the answer so far, and an error.
+    Failed {
+        /// The event.
+        says: Value,
+        /// Handles that it is the first to name as made.
+        made: Vec<Made>,
+    },
+    /// An event that makes no sense, and why. It is not handed on.
+    Malformed(&'static str),
 }
 
 /// Splits a stream into events.
-#[derive(Default)]
 pub struct Parser {
     held: BytesMut,
     /// Up to here `held` was looked at; lines before it are whole.
@@ -49,17 +57,37 @@ pub struct Parser {
     begun: bool,
     done: bool,
     failed: bool,
-    usage: Option<Usage>,
-}
-
-/// What one event is.
-enum Kind {
-    Ordinary,
-    Done,
-    Error(Option<Value>),
+    /// How much of a second end, behind the first, has come.
+    trailing: usize,
+    reader: Reader,
 }
 
 impl Parser {
+    /// For a stream of this endpoint. `hide_usage`: the caller did not ask for the chunk that
+    /// tells the tokens of a chat completion; it is read, and not handed on.
+    #[must_use]
+    pub fn new(api: Api, hide_usage: bool) -> Self {
+        Self {
+            held: BytesMut::new(),
+            looked: 0,
+            line: 0,
+            after_return: false,
+            begun: false,
+            done: false,
+            failed: false,
+            trailing: 0,
+            reader: Reader::new(api, hide_usage),
+        }
+    }
+
+    /// Whether the provider keeps the answer itself, so that its ids are handles. It does
+    /// unless this says otherwise.
+    #[must_use]
+    pub fn keeps(mut self, keeps: bool) -> Self {
+        self.reader.keeps = keeps;
+        self
+    }
+
     /// Takes what came.
     ///
     /// # Errors
@@ -76,7 +104,7 @@ impl Parser {
 
     /// The next whole events, if there are any. After the last one, nothing.
     pub fn next_piece(&mut self) -> Option<Piece> {
-        let mut whole = 0;
+        let (mut whole, mut made) = (0, Vec::new());
         // The second half of a line's end whose first half was handed on already.
         let half = self.looked == 0 && self.after_return && self.held.first() == Some(&b'\n');
         if half && !self.done {
@@ -86,26 +114,43 @@ impl Parser {
             && let Some(end) = self.next_end()
         {
             match self.examine(whole, end) {
-                Kind::Ordinary => whole = end,
-                Kind::Done => {
+                Verdict::Ordinary(found) => {
+                    made.extend(found);
+                    whole = end;
+                }
+                Verdict::Done(found) => {
+                    made.extend(found);
                     self.done = true;
                     whole = end;
                 }
                 // What came before it goes first; it is met again then.
-                Kind::Error(_) if whole > 0 => {
+                _ if whole > 0 => {
                     self.looked = whole;
                     self.line = whole;
                     self.after_return = false;
                     break;
                 }
-                Kind::Error(says) => {
-                    self.failed = true;
-                    self.release(end);
-                    return Some(Piece::Error(says));
-                }
+                Verdict::Dropped => drop(self.release(end)),
+                other => return Some(self.fail(other, end)),
             }
         }
-        (whole > 0).then(|| Piece::Events(self.release(whole)))
+        (whole > 0).then(|| Piece::Events { bytes: self.release(whole), made })
+    }
+
+    /// An event that is not handed on as it is.
+    fn fail(&mut self, verdict: Verdict, end: usize) -> Piece {
+        self.failed = true;
+        self.release(end);
+        match verdict {
+            Verdict::Error(says) => Piece::Error(says),
+            Verdict::Failed(says, made) => {
+                self.done = true;
+                self.reader.told(&made);
+                Piece::Failed { says, made }
+            }
+            Verdict::Malformed(why) => Piece::Malformed(why),
+            Verdict::Ordinary(_) | Verdict::Done(_) | Verdict::Dropped => Piece::Error(None),
+        }
     }
 
     fn release(&mut self, end: usize) -> Bytes {
@@ -153,7 +198,7 @@ impl Parser {
         None
     }
 
-    fn examine(&mut self, from: usize, end: usize) -> Kind {
+    fn examine(&mut self, from: usize, end: usize) -> Verdict {
         let mut event = &self.held[from..end];
         if !self.begun && from == 0 {
             event = event.strip_prefix(b"\xef\xbb\xbf").unwrap_or(event);
@@ -161,7 +206,7 @@ impl Parser {
         let mut data: Option<std::borrow::Cow<'_, [u8]>> = None;
         let mut is_error = false;
         for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-            let (name, value) = match line.iter().position(|byte| *byte == b':') {
+            let (name, value) = match memchr::memchr(b':', line) {
                 Some(at) => (&line[..at], &line[at + 1..]),
                 None => (line, &line[line.len()..]),
             };
@@ -178,26 +223,29 @@ impl Parser {
                 _ => {}
             }
         }
-        let Some(data) = data else { return Kind::Ordinary };
-        if data.trim_ascii() == b"[DONE]" {
-            return Kind::Done;
+        match data {
+            Some(data) => self.reader.read(is_error, &data),
+            None => Verdict::Ordinary(Vec::new()),
         }
-        if is_error || holds(&data, b"\"error\"") {
-            let says = error_of(&data);
-            if is_error || says.is_some() {
-                return Kind::Error(says);
-            }
-        }
-        if holds(&data, b"\"usage\"") {
-            self.usage = usage_of(&data).or(self.usage);
-        }
-        Kind::Ordinary
     }
 
-    /// Whether the last event of a whole stream (`data: [DONE]`) was handed on.
+    /// Which endpoint's stream it is.
+    #[must_use]
+    pub const fn api(&self) -> Api {
+        self.reader.api
+    }
+
+    /// Whether the last event of the stream was handed on.
     #[must_use]
     pub const fn done(&self) -> bool {
         self.done
+    }
+
+    /// Whether it was the last event of a whole answer, rather than of one that was cut
+    /// short: only that is kept.
+    #[must_use]
+    pub const fn whole(&self) -> bool {
+        self.done && !self.failed && self.reader.whole
     }
 
     /// Whether an event was an error.
@@ -208,179 +256,36 @@ impl Parser {
 
     /// The tokens, if an event told them.
     #[must_use]
-    pub const fn usage(&self) -> Option<Usage> {
-        self.usage
+    pub fn usage(&self) -> Option<Usage> {
+        self.reader.usage()
     }
-}
 
-fn holds(data: &[u8], word: &[u8]) -> bool {
-    data.windows(word.len()).any(|window| window == word)
-}
+    /// What is wrong with a stream that ends before it is done.
+    #[must_use]
+    pub const fn missing(&self) -> &'static str {
+        match self.reader.api {
+            Api::Responses => "the stream ended without response.completed",
+            Api::Messages => "the stream ended without message_stop",
+            Api::Chat | Api::Embeddings | Api::CountTokens => "the stream ended without [DONE]",
+        }
+    }
 
-/// What `error` says at the top of an object, unless it is null.
-fn error_of(data: &[u8]) -> Option<Value> {
-    #[derive(Deserialize)]
-    struct Top {
-        error: Option<Value>,
+    /// Whether this may come behind the end: some servers send `data: [DONE]` after the event
+    /// that ends a stream already. It is not handed on.
+    pub(crate) fn may_trail(&mut self, chunk: &[u8]) -> bool {
+        const DONE: &[u8] = b"data:[DONE]";
+        if !matches!(self.reader.api, Api::Responses | Api::Messages) {
+            return chunk.trim_ascii().is_empty();
+        }
+        for byte in chunk.iter().filter(|byte| !byte.is_ascii_whitespace()) {
+            if DONE.get(self.trailing) != Some(byte) {
+                return false;
+            }
+            self.trailing += 1;
+        }
+        true
     }
-    match serde_json::from_slice::<Top>(data) {
-        Ok(top) => top.error,
-        // What cannot be read but speaks of an error is one: it is not relayed as it is.
-        Err(_) => holds(data, b"\"error\"").then_some(Value::Null),
-    }
-}
-
-fn usage_of(data: &[u8]) -> Option<Usage> {
-    #[derive(Deserialize)]
-    struct Top {
-        usage: Option<Usage>,
-    }
-    serde_json::from_slice::<Top>(data).ok()?.usage
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Relayed as it is, it would be a provider's error with whatever it quotes.
-    #[test]
-    fn an_error_that_cannot_be_read_is_one() {
-        for bad in
-            [&b"data: {\"error\":{\"m\":\"\xff\"}}\n\n"[..], b"data: {\"error\":1,\"error\":2}\n\n"]
-        {
-            let (out, errors, parser) = run(bad, &[bad.len()]);
-            assert!(out.is_empty() && errors.len() == 1 && parser.failed(), "{bad:?}");
-        }
-    }
-
-    /// Feeds pieces of the given sizes and collects what comes out.
-    fn run(stream: &[u8], sizes: &[usize]) -> (Vec<u8>, Vec<Option<Value>>, Parser) {
-        let mut parser = Parser::default();
-        let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let mut rest = stream;
-        let mut sizes = sizes.iter().cycle();
-        while !rest.is_empty() {
-            let size = (*sizes.next().unwrap_or(&1)).clamp(1, rest.len());
-            parser.push(&rest[..size]).unwrap();
-            rest = &rest[size..];
-            while let Some(piece) = parser.next_piece() {
-                match piece {
-                    Piece::Events(bytes) => out.extend_from_slice(&bytes),
-                    Piece::Error(says) => errors.push(says),
-                }
-            }
-        }
-        (out, errors, parser)
-    }
-
-    #[test]
-    fn knows_whole_streams() {
-        for (stream, handed_on, done) in [
-            ("data: {}\n\ndata: [DONE]\n\n", 24, true),
-            ("data:{}\n\ndata:[DONE]\n\n", 22, true),
-            ("data: {}\r\n\r\ndata: [DONE]\r\n\r\n", 28, true),
-            ("data: {}\r\rdata: [DONE]\r\r", 24, true),
-            ("\u{feff}data: [DONE]\n\n", 17, true),
-            (": ping\n\ndata: [DONE]\n\n", 22, true),
-            ("event: x\nid: 1\ndata: [DONE]\n\n", 29, true),
-            ("data: {}\n\n", 10, false),
-            ("data: {}\n\ndata: [DONE]", 10, false),
-            ("data: {}\n\ndata: [DONE]\n", 10, false),
-            ("data: {}", 0, false),
-            ("data: x [DONE]\n\n", 16, false),
-            ("", 0, false),
-            // Nothing behind the end is handed on.
-            ("data: [DONE]\n\ndata: {\"more\":1}\n\n", 14, true),
-        ] {
-            for sizes in [vec![1], vec![1_000], vec![3, 1, 7]] {
-                let (out, errors, parser) = run(stream.as_bytes(), &sizes);
-                // A lone return at the end of a piece ends the event; its line feed follows.
-                let expected = &stream.as_bytes()[..handed_on];
-                assert!(
-                    expected.starts_with(&out) && expected.len() - out.len() <= 1,
-                    "{stream:?} {sizes:?}: {:?}",
-                    String::from_utf8_lossy(&out)
-                );
-                assert_eq!((parser.done(), errors.len()), (done, 0), "{stream:?} {sizes:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn finds_errors_and_nothing_else() {
-        for (event, is_error) in [
-            ("data: {\"error\":{\"message\":\"m\"}}", true),
-            ("data: {\"error\":\"m\"}", true),
-            ("event: error\ndata: overloaded", true),
-            ("data: {\"error\":\ndata: {\"message\":\"m\"}}", true),
-            ("data: {\"error\":null,\"choices\":[]}", false),
-            ("data: {\"choices\":[{\"delta\":{\"content\":\"an \\\"error\\\"\"}}]}", false),
-            ("data: {\"choices\":[{\"error\":1}]}", false),
-        ] {
-            let stream = format!("data: {{}}\n\n{event}\n\ndata: [DONE]\n\n");
-            for sizes in [vec![1], vec![1_000]] {
-                let (out, errors, parser) = run(stream.as_bytes(), &sizes);
-                assert_eq!(errors.len(), usize::from(is_error), "{event}");
-                assert_eq!(parser.failed(), is_error, "{event}");
-                let expected = stream.replace(&format!("{event}\n\n"), "");
-                if is_error {
-                    assert_eq!(String::from_utf8(out).unwrap(), expected, "{event}");
-                } else {
-                    assert_eq!(out, stream.as_bytes(), "{event}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn reads_usage() {
-        let stream =
-            b"data: {\"usage\":null}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\
-            \"completion_tokens\":3,\"total_tokens\":10}}\n\ndata: [DONE]\n\n";
-        let (_, _, parser) = run(stream, &[5]);
-        assert_eq!(parser.usage(), Some(Usage { prompt_tokens: 7, completion_tokens: 3 }));
-    }
-
-    #[test]
-    fn an_endless_event_is_refused() {
-        let mut parser = Parser::default();
-        let chunk = vec![b'x'; 1 << 20];
-        let refused = (0..64).find(|_| parser.push(&chunk).is_err());
-        assert!(refused.is_some());
-    }
-
-    proptest! {
-        /// However a stream is cut into pieces, the same bytes and the same verdict come out.
-        #[test]
-        fn cuts_change_nothing(
-            parts in proptest::collection::vec(
-                prop_oneof![
-                    Just("data: {\"a\":1}\n\n"), Just("data: x\r\n\r\n"), Just(": c\n"), Just("\n"),
-                    Just("data: {\"error\":1}\n\n"), Just("event: a\n"), Just("data: [DONE]"),
-                    Just("data:\n"), Just("retry: 1\n\n"),
-                ],
-                0..12,
-            ),
-            sizes in proptest::collection::vec(1..9_usize, 1..5),
-        ) {
-            let stream = parts.concat();
-            let (a, a_errors, a_end) = run(stream.as_bytes(), &[usize::MAX]);
-            let (b, b_errors, b_end) = run(stream.as_bytes(), &sizes);
-            // A return and its line feed may come apart at the very end alone.
-            prop_assert!(a.starts_with(&b) && a.len() - b.len() <= 1);
-            prop_assert_eq!(a_errors, b_errors);
-            prop_assert_eq!((a_end.done(), a_end.failed()), (b_end.done(), b_end.failed()));
-        }
-
-        #[test]
-        fn never_panics_and_never_invents(stream: Vec<u8>, sizes in proptest::collection::vec(1..9_usize, 1..5)) {
-            let (out, errors, _) = run(&stream, &sizes);
-            prop_assert!(out.len() <= stream.len());
-            if errors.is_empty() {
-                prop_assert!(stream.starts_with(&out));
-            }
-        }
-    }
-}
+mod tests;

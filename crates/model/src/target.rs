@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::{HeaderValue, Uri, uri::PathAndQuery};
 use rustls::pki_types::ServerName;
 
+use crate::Api;
+
 /// A provider's address, taken apart once.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -15,8 +17,8 @@ pub(crate) struct Target {
     pub(crate) tls: Option<ServerName<'static>>,
     /// The value of `Host`.
     pub(crate) authority: HeaderValue,
-    /// The request target of a chat completion.
-    pub(crate) chat: Uri,
+    /// The path that every other one stands behind, without a slash at its end.
+    base: String,
 }
 
 impl Target {
@@ -46,16 +48,35 @@ impl Target {
             }
             _ => return Err("base_url begins with neither https: nor http:".to_owned()),
         };
-        let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
-        let path = PathAndQuery::try_from(path).map_err(|_| "base_url has a bad path")?;
+        let base = url.path().trim_end_matches('/').to_owned();
+        if let Some(api) = Api::ALL.into_iter().find(|api| base.ends_with(api.path())) {
+            return Err(format!("base_url goes on too far: leave out `{}`", api.path()));
+        }
         Ok(Self {
             port: authority.port_u16().unwrap_or(port),
             authority: HeaderValue::from_str(authority.as_str())
                 .map_err(|_| "base_url has a bad host")?,
-            chat: Uri::from(path),
+            base,
             host,
             tls,
         })
+    }
+
+    /// The request target of a path behind the base. Nothing that could lead out of it.
+    pub(crate) fn uri(&self, path: &str, query: &str) -> Option<Uri> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%:@".contains(&b);
+        let leads_out = path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
+        if !path.starts_with('/') || !path.bytes().all(plain) || leads_out {
+            return None;
+        }
+        let mut whole = String::with_capacity(self.base.len() + path.len() + query.len() + 1);
+        whole.push_str(&self.base);
+        whole.push_str(path);
+        if !query.is_empty() {
+            whole.push('?');
+            whole.push_str(query);
+        }
+        PathAndQuery::try_from(whole).ok().map(Uri::from)
     }
 }
 
@@ -85,6 +106,8 @@ mod tests {
             ("https://user:pw@h/v1", false, Err("a user")),
             ("https://h/v1?key=1", false, Err("a query")),
             ("https://h/v1#x", false, Err("fragment")),
+            ("https://h/v1/chat/completions/", false, Err("leave out `/chat/completions`")),
+            ("https://h/v1/messages", false, Err("leave out `/messages`")),
             ("ftp://h/v1", false, Err("neither")),
             ("api.openai.com/v1", false, Err("base_url")),
             ("/v1", false, Err("no host")),
@@ -92,12 +115,37 @@ mod tests {
             let got = Target::parse(url, plain);
             match (&got, expected) {
                 (Ok(t), Ok(want)) => {
-                    assert_eq!((t.host.as_str(), t.port, t.chat.path()), want, "{url}");
+                    let chat = t.uri("/chat/completions", "").unwrap();
+                    assert_eq!((t.host.as_str(), t.port, chat.path()), want, "{url}");
                     assert_eq!(t.tls.is_some(), url.starts_with("https"), "{url}");
                 }
                 (Err(why), Err(part)) => assert!(why.contains(part), "{url}: {why}"),
                 _ => panic!("{url}: {got:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_base() {
+        let target = Target::parse("https://h/openai/v1", false).unwrap();
+        for (path, query, expected) in [
+            ("/files/file-1/content", "", Some("/openai/v1/files/file-1/content")),
+            ("/files", "limit=2&after=x", Some("/openai/v1/files?limit=2&after=x")),
+            ("/files/..", "", None),
+            ("/files/../../admin", "", None),
+            ("/files/./x", "", None),
+            ("/files//x", "", None),
+            ("/files/", "", None),
+            ("files", "", None),
+            ("", "", None),
+            ("/files?x=1", "", None),
+            ("/files#x", "", None),
+            ("/files/a b", "", None),
+            ("/files/a\r\nx: y", "", None),
+            ("/files", "a b", None),
+        ] {
+            let got = target.uri(path, query).map(|uri| uri.to_string());
+            assert_eq!(got.as_deref(), expected, "{path}?{query}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One request to a provider and its answer.
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::{body::Incoming, client::conn::http1};
@@ -24,15 +25,57 @@ use tokio_rustls::TlsConnector;
 use vault::Credential;
 
 use crate::{
-    Fault, Phase, Provider, Timeouts,
+    Api, Fault, Phase, Provider, Timeouts,
     answer::{EVENTS, JSON},
     leak::Forms,
     pool::{Line, Owner, Pool, Pools, Wire},
+    retry::Failed,
     target::Target,
 };
 
 /// What hyper may buffer of a head (of 100 fields at most), and reads at once, in bytes.
 const BUFFER: usize = 128 * 1024;
+
+/// A request, but for whose it is and where it goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// Behind the provider's base URL; ids in it are encoded.
+    pub(crate) path: Cow<'static, str>,
+    /// What stands behind the `?`, encoded.
+    pub(crate) query: Option<String>,
+    /// Of the body, if there is one.
+    pub(crate) content_type: Option<HeaderValue>,
+    pub(crate) accept: HeaderValue,
+    pub(crate) body: Bytes,
+    /// Further headers. None of them is the caller's.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Call {
+    /// A body in JSON, for an answer in JSON or in events.
+    pub(crate) fn post(path: impl Into<Cow<'static, str>>, body: Bytes, stream: bool) -> Self {
+        Self {
+            content_type: Some(HeaderValue::from_static(JSON)),
+            accept: HeaderValue::from_static(if stream { EVENTS } else { JSON }),
+            body,
+            ..Self::bare(Method::POST, path)
+        }
+    }
+
+    /// Without a body, for an answer in JSON.
+    pub(crate) fn bare(method: Method, path: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            query: None,
+            content_type: None,
+            accept: HeaderValue::from_static(JSON),
+            body: Bytes::new(),
+            headers: Vec::new(),
+        }
+    }
+}
 
 /// A provider, ready to be asked.
 pub(crate) struct Upstream {
@@ -40,6 +83,8 @@ pub(crate) struct Upstream {
     tls: TlsConnector,
     timeouts: Timeouts,
     max_response_bytes: u64,
+    /// Azure's older paths: deployments, and this version in every query.
+    api_version: Option<String>,
     pools: Pools,
 }
 
@@ -50,7 +95,8 @@ impl Upstream {
             tls,
             timeouts: provider.timeouts,
             max_response_bytes: provider.max_response_bytes,
-            pools: Pools::new(),
+            api_version: provider.api_version.clone(),
+            pools: Pools::new(provider.kind),
         }
     }
 
@@ -59,52 +105,91 @@ impl Upstream {
         self.pools.tidy();
     }
 
-    /// Sends a chat completion and waits for the head of its answer.
-    pub(crate) async fn chat(
-        self: &Arc<Self>,
-        scope: &Scope<Write>,
-        credential: &Credential,
-        body: Bytes,
-        stream: bool,
-    ) -> Result<Box<Exchange>, Fault> {
+    /// The path of an endpoint for a model.
+    pub(crate) fn path(&self, api: Api, model: &str) -> Cow<'static, str> {
+        match (&self.api_version, api) {
+            (Some(_), Api::Chat | Api::Embeddings) => {
+                format!("/deployments/{model}{}", api.path()).into()
+            }
+            _ => api.path().into(),
+        }
+    }
+
+    /// The connections and the budget of one credential of a scope.
+    pub(crate) fn pool(&self, scope: &Scope<Write>, credential: &Credential) -> Arc<Pool> {
         let mut owner = Owner { partition: *scope.partition_bytes(), version: credential.version };
         if planted::is("pool-across-tenants") {
             owner = Owner { partition: [0; 32], version: 0 };
         }
-        let pool = self.pools.of(owner, &credential.secret, &self.target.authority);
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.chat.clone();
-        *request.headers_mut() = pool.headers.clone();
-        let accept = HeaderValue::from_static(if stream { EVENTS } else { JSON });
-        request.headers_mut().insert(header::ACCEPT, accept);
+        self.pools.of(owner, &credential.secret, &self.target.authority)
+    }
 
+    /// Sends a request once and waits for the head of its answer.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        scope: &Scope<Write>,
+        credential: &Credential,
+        call: Call,
+    ) -> Result<Box<Exchange>, Fault> {
+        let pool = self.pool(scope, credential);
+        self.attempt(&pool, call).await.map_err(|failed| failed.fault)
+    }
+
+    /// The same on a pool that is at hand; says whether what failed was sent.
+    pub(crate) async fn attempt(
+        self: &Arc<Self>,
+        pool: &Arc<Pool>,
+        call: Call,
+    ) -> Result<Box<Exchange>, Failed> {
+        let mut unsent = self.request(pool, call).map_err(Failed::unsent)?;
         let mut watch = Watch::start(&self.timeouts);
-        let mut unsent = request;
         // A connection that closes while it is idle may do so when it is taken. What was not
-        // sent on it is sent on a new one; what was sent is not sent again.
+        // sent on it is sent on a new one; what was sent is not sent again here.
         while let Some(mut line) = pool.take().await {
             match send(&mut line, unsent, &mut watch).await {
-                Ok(response) => return self.exchange(response, line, pool, watch),
+                Ok(response) => {
+                    return self.exchange(response, line, pool, watch).map_err(Failed::sent);
+                }
                 Err(unanswered) => match *unanswered {
                     (_, Some(request)) => unsent = request,
-                    (fault, None) => return Err(fault),
+                    (fault, None) => return Err(Failed::sent(fault)),
                 },
             }
         }
-        let mut line = self.connect().await?;
+        let mut line = self.connect().await.map_err(Failed::unsent)?;
         watch.restart(&self.timeouts);
         match send(&mut line, unsent, &mut watch).await {
-            Ok(response) => self.exchange(response, line, pool, watch),
-            Err(unanswered) => Err(unanswered.0),
+            Ok(response) => self.exchange(response, line, pool, watch).map_err(Failed::sent),
+            Err(unanswered) => Err(Failed { fault: unanswered.0, sent: unanswered.1.is_none() }),
         }
+    }
+
+    /// The request as it goes out: the pool's headers, and the call's own.
+    fn request(&self, pool: &Pool, call: Call) -> Result<Asked, Fault> {
+        let Call { method, path, query, content_type, accept, body, headers } = call;
+        let mut query = query.unwrap_or_default();
+        if let Some(version) = &self.api_version {
+            let and = if query.is_empty() { "" } else { "&" };
+            query = format!("{query}{and}api-version={version}");
+        }
+        let uri = self.target.uri(&path, &query);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.ok_or(Fault::Malformed("there is no such path"))?;
+        *request.headers_mut() = pool.headers.clone();
+        request.headers_mut().insert(header::ACCEPT, accept);
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        }
+        request.headers_mut().extend(headers);
+        Ok(request)
     }
 
     fn exchange(
         self: &Arc<Self>,
         response: http::Response<Incoming>,
         line: Box<Line>,
-        pool: Arc<Pool>,
+        pool: &Arc<Pool>,
         mut watch: Watch,
     ) -> Result<Box<Exchange>, Fault> {
         let (head, body) = response.into_parts();
@@ -126,7 +211,7 @@ impl Upstream {
             headers: head.headers,
             body,
             line: Some(line),
-            pool,
+            pool: Arc::clone(pool),
             upstream: Arc::clone(self),
             watch,
             received: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_model::{CacheStatus, CallerCache, REFUSED_FIELDS};
+use bulkhead_model::{CacheStatus, CallerCache, REFUSED_FIELDS, STRIPPED_FIELDS};
 use gate::Policies;
 use http::{HeaderMap, HeaderName};
 use scope::{Scope, Write};
@@ -158,18 +158,22 @@ async fn caller_namespace() {
     let (_, of_acme) = bench.ask(&acme, &plain).await;
     let asked = bench.upstream.asked();
     for (field, _) in REFUSED_FIELDS {
-        for value in [r#""acme""#, r#"{"namespace":"acme"}"#, r#"{"no-cache":true}"#, "null"] {
-            // To keep nothing is what happens anyway.
-            if (*field, value) == ("store", "null") {
-                continue;
-            }
-            let body = plain.replacen('{', &format!("{{\"{field}\":{value},"), 1);
-            let error = bench.world.ask(&bench.model, &globex, &body).await.unwrap_err();
-            assert_eq!(error.code(), "request.unsupported", "{field}");
-            assert!(error.to_string().contains(field));
-        }
+        let body = plain.replacen('{', &format!("{{\"{field}\":\"acme\","), 1);
+        let error = bench.world.ask(&bench.model, &globex, &body).await.unwrap_err();
+        assert_eq!(error.code(), "request.unsupported", "{field}");
     }
     assert_eq!(bench.upstream.asked(), asked, "nothing of it went upstream");
+    // Fields that would name a partition stay here, and choose none.
+    for field in STRIPPED_FIELDS {
+        for value in [r#""acme""#, r#"{"namespace":"acme"}"#, r#"{"no-cache":true}"#, "null"] {
+            let body = plain.replacen('{', &format!("{{\"{field}\":{value},"), 1);
+            let (status, of_acme) = bench.ask(&acme, &body).await;
+            assert_eq!(status, MISS, "{field}");
+            let (status, of_globex) = bench.ask(&globex, &body).await;
+            assert_eq!((status, of_globex == of_acme), (MISS, false), "{field}: {value}");
+            assert!(bench.upstream.seen().iter().all(|seen| seen.body == plain), "{field}");
+        }
+    }
     // Names in headers, and in fields that pass through, reach nobody else's answers either.
     for header in ["x-bf-cache-key", "helicone-cache-seed", "x-tenant-id", "x-cache-namespace"] {
         let mut headers = HeaderMap::new();
@@ -177,11 +181,9 @@ async fn caller_namespace() {
         let caller = CallerCache::from_headers(&headers).unwrap();
         assert_ne!(bench.got(&globex, &plain, caller).await.1, of_acme);
     }
-    for field in ["prompt_cache_key", "user", "safety_identifier", "seed"] {
-        let body = plain.replacen('{', &format!("{{\"{field}\":\"acme\","), 1);
-        assert_eq!(bench.ask(&acme, &body).await.0, MISS);
-        assert_eq!(bench.ask(&globex, &body).await.0, MISS, "{field}");
-    }
+    let body = plain.replacen('{', "{\"seed\":\"acme\",", 1);
+    assert_eq!(bench.ask(&acme, &body).await.0, MISS);
+    assert_eq!(bench.ask(&globex, &body).await.0, MISS);
     let caller = CallerCache { version: Some("namespace=acme".into()), ..CallerCache::default() };
     assert_ne!(bench.got(&globex, &plain, caller).await.1, of_acme);
 }
@@ -209,11 +211,12 @@ async fn what_is_not_a_whole_answer_is_not_kept() {
     let bench = Bench::new().await;
     let acme = bench.world.acme().await;
     type Make = fn() -> super::standin::Reply;
-    let cases: [(&str, Make); 6] = [
+    let cases: [(&str, Make); 7] = [
         ("500", || status(500, r#"{"error":{"message":"m"}}"#)),
         ("429", || status(429, r#"{"error":{"message":"m"}}"#)),
         ("201", || status(201, r#"{"choices":[{}]}"#)),
         ("an error with 200", || json(r#"{"error":{"message":"m"},"choices":[]}"#)),
+        ("an empty list", || json(r#"{"object":"chat.completion","choices":[]}"#)),
         ("no choices", || json(r#"{"object":"chat.completion"}"#)),
         ("not said to be an answer", || json("{}")),
     ];
@@ -223,6 +226,29 @@ async fn what_is_not_a_whole_answer_is_not_kept() {
             let before = bench.upstream.asked();
             assert_eq!(bench.ask(&acme, &prompt("kept", what)).await.0, MISS, "{what}");
             assert_eq!(bench.upstream.asked(), before + 1, "{what}");
+        }
+    }
+    assert_eq!(bench.world.cache.counts().kept, 0);
+}
+
+/// What a provider made for one request and keeps is no answer for another.
+#[tokio::test]
+async fn an_answer_that_names_what_the_provider_keeps_is_not_kept() {
+    let bench = Bench::new().await;
+    let acme = bench.world.acme().await;
+    let answer =
+        r#"{"choices":[{"message":{"role":"assistant","content":"x","audio":{"id":"audio_1"}}}]}"#;
+    bench.upstream.answers(move |_, seen| match seen.json()["stream"].as_bool() {
+        Some(true) => {
+            events(format!("data: {}\n\ndata: [DONE]\n\n", answer.replace("message", "delta")))
+        }
+        _ => json(answer),
+    });
+    for body in [prompt("kept", "say it"), stream_prompt("kept", "say it")] {
+        for _ in 0..2 {
+            let (cache, said) = bench.ask(&acme, &body).await;
+            assert_eq!(cache, MISS);
+            assert!(said.contains("audio_1"), "{said}");
         }
     }
     assert_eq!(bench.world.cache.counts().kept, 0);

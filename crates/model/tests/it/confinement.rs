@@ -1,8 +1,7 @@
 //! What a body cannot ask for, and what an answer cannot say.
 
-use bulkhead_model::{CacheStatus, Error, REFUSED_FIELDS};
+use bulkhead_model::{CacheStatus, REFUSED_FIELDS, STRIPPED_FIELDS};
 use ids::text::base64url;
-use vault::SecretText;
 
 use super::{
     standin::{Reply, StandIn, chunks, completion, events, json},
@@ -14,24 +13,62 @@ fn with(field: &str) -> String {
 }
 
 #[tokio::test]
-async fn fields_that_nobody_allowed_are_not_sent() {
+async fn fields_that_nobody_allowed_are_not_sent_on_a_shared_credential() {
     let (world, upstream) = (World::new().await, StandIn::new().await);
     let model = world.hop(settings(upstream.address));
     let acme = world.acme().await;
     let unknown = ["chat_template", "chat_template_kwargs", "media_io_kwargs", "vllm_xargs"];
-    let unknown = unknown.into_iter().chain(["priority", "top_k", "user_id", "route"]);
-    for name in REFUSED_FIELDS.iter().map(|(name, _)| *name).chain(unknown) {
-        let error = world.ask(&model, &acme, &with(&format!(r#""{name}":["x"]"#))).await;
-        let error = error.unwrap_err();
-        assert_eq!(error.code(), "request.unsupported", "{name}");
-        assert!(error.to_string().contains(name), "{error}");
+    let unknown: Vec<_> = unknown.into_iter().chain(["priority", "top_k", "route"]).collect();
+    for shared in [true, false] {
+        world.set(&acme, "p", "sk-everybody-0123", shared).await;
+        for name in REFUSED_FIELDS.iter().map(|(name, _)| name.replace('*', "x")) {
+            let error = world.ask(&model, &acme, &with(&format!(r#""{name}":["x"]"#))).await;
+            let error = error.unwrap_err();
+            assert_eq!(error.code(), "request.unsupported", "{name}");
+        }
+        assert_eq!(upstream.asked(), 0);
+        for name in &unknown {
+            let body = with(&format!(r#""{name}": ["x"]"#));
+            let before = upstream.asked();
+            match world.ask(&model, &acme, &body).await {
+                Err(error) => {
+                    assert_eq!((error.code(), shared), ("request.unsupported", true), "{name}");
+                    assert!(error.to_string().contains(name), "{error}");
+                    assert_eq!(upstream.asked(), before);
+                }
+                Ok(_) => {
+                    assert!(!shared, "{name}");
+                    assert_eq!(upstream.seen()[before].body, body, "byte for byte");
+                }
+            }
+        }
+        if shared {
+            let allowed = with(r#""x_unknown":1,"store":false"#);
+            text(world.ask(&model, &acme, &allowed).await.unwrap()).await;
+            assert_eq!(upstream.seen()[0].body, allowed);
+            // From here on it counts from nothing.
+            assert_eq!(upstream.asked(), 1);
+            upstream.forget();
+        }
     }
-    assert_eq!(upstream.asked(), 0);
-    text(world.ask(&model, &acme, &with(r#""x_unknown":1,"store":false"#)).await.unwrap()).await;
-    let body = with(r#""user":"ada","safety_identifier":"s","prompt_cache_key":"k""#);
-    text(world.ask(&model, &acme, &body).await.unwrap()).await;
-    let sent: Vec<_> = upstream.seen().into_iter().map(|seen| seen.body).collect();
-    assert_eq!(sent, [with(r#""x_unknown":1,"store":false"#), prompt("plain", "x")]);
+}
+
+#[tokio::test]
+async fn what_says_whose_it_is_stays_here() {
+    let (world, upstream) = (World::new().await, StandIn::new().await);
+    let model = world.hop(settings(upstream.address));
+    let acme = world.acme().await;
+    for shared in [false, true] {
+        world.set(&acme, "p", "sk-everybody-0123", shared).await;
+        for name in STRIPPED_FIELDS {
+            for spelled in [(*name).to_owned(), name.to_uppercase(), name.replace('_', "-")] {
+                upstream.forget();
+                let body = with(&format!(r#""{spelled}":"globex""#));
+                text(world.ask(&model, &acme, &body).await.unwrap()).await;
+                assert_eq!(upstream.seen()[0].body, prompt("plain", "x"), "{spelled}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -41,31 +78,6 @@ fn what_is_refused_by_name_cannot_be_allowed() {
         settings.providers[0].extra_fields = vec![field.to_owned()];
         assert_eq!(settings.check().is_ok(), fits, "{field}");
     }
-}
-
-#[tokio::test]
-async fn a_shared_credential_names_nothing_that_its_account_keeps() {
-    let (world, upstream) = (World::new().await, StandIn::new().await);
-    let model = world.hop(settings(upstream.address));
-    let acme = world.acme().await;
-    let provider = "p".parse().unwrap();
-    let asks = [
-        (r#"[{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}]"#, true),
-        (r#"[{"role":"assistant","audio":{"id":"audio_1"}}]"#, true),
-        (r#"[{"role":"user","content":[{"type":"file","file":{"file_data":"f"}}]}]"#, false),
-    ];
-    for shared in [false, true] {
-        let secret = SecretText::parse("sk-everybody".into()).unwrap();
-        world.credentials.of(&acme).set(&provider, None, secret, shared).await.unwrap();
-        for (messages, handle) in asks {
-            let body = format!(r#"{{"model":"plain","messages":{messages}}}"#);
-            let got = world.ask(&model, &acme, &body).await;
-            let code = got.as_ref().map_or_else(Error::code, |_| "");
-            let expected = if shared && handle { "request.unsupported" } else { "" };
-            assert_eq!(code, expected, "{messages}");
-        }
-    }
-    assert_eq!(upstream.asked(), 4);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulkhead_model::{Answer, Body, CallerCache, ChatRequest, Error, ModelHop};
+use bulkhead_model::{Answer, Api, Body, Caller, Error, ModelHop, Request};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use gate::{Action, Gate, Hop, InFlight, Policies};
@@ -28,10 +28,10 @@ async fn ask(
     scope: &Scope<Write>,
     body: &str,
 ) -> Result<Answer, Error> {
-    let ask = ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes()), model.limits())?;
+    let ask = Request::parse(Api::Chat, Bytes::copy_from_slice(body.as_bytes()), model.limits())?;
     let hop = Hop::model(Action::Chat, ask.model(), RequestId::draw(&OsEntropy));
-    let caller = CallerCache::default();
-    gate.pass(scope, hop, |pass| model.chat(scope, pass, ask, caller)).await
+    let caller = Caller::default();
+    gate.pass(scope, hop, |pass| model.ask(scope, pass, ask, caller)).await
 }
 
 #[tokio::test]

@@ -270,7 +270,7 @@ async fn settings_are_checked() {
         ("max_response_bytes", |s| s.providers[0].max_response_bytes = 0),
         ("p is there twice", |s| s.providers.push(s.providers[0].clone())),
         ("kept is there twice", |s| s.routes.push(s.routes[1].clone())),
-        ("no provider q", |s| s.routes[0].provider = "q".parse().unwrap()),
+        ("no provider q", |s| s.routes[0].provider = Some("q".parse().unwrap())),
         ("ttl_seconds", |s| s.routes[1].cache.as_mut().unwrap().ttl_seconds = 0),
         ("upstream_model", |s| s.routes[2].upstream_model = Some(String::new())),
     ];
@@ -281,11 +281,7 @@ async fn settings_are_checked() {
         let error = settings.check().unwrap_err();
         assert_eq!(error.code(), "config.invalid");
         assert!(error.to_string().contains(part), "{part}: {error}");
-        let opened = bulkhead_model::ModelHop::open(
-            settings,
-            world.credentials.clone(),
-            world.cache.clone(),
-        );
+        let opened = bulkhead_model::ModelHop::open(settings, world.parts());
         assert!(opened.is_err());
     }
     let text = r#"
@@ -333,11 +329,7 @@ async fn tls_needs_a_certificate_of_an_authority_that_is_trusted() {
     assert_eq!(upstream.asked(), 2, "the credential was never sent");
     for bad in ["README", "none"] {
         let settings = over_tls(upstream.address, Some(bad));
-        let opened = bulkhead_model::ModelHop::open(
-            settings,
-            world.credentials.clone(),
-            world.cache.clone(),
-        );
+        let opened = bulkhead_model::ModelHop::open(settings, world.parts());
         assert_eq!(opened.unwrap_err().code(), "config.invalid");
     }
 }

@@ -1,6 +1,6 @@
 //! Whose credential, whose body, whose models.
 
-use bulkhead_model::{CallerCache, Error};
+use bulkhead_model::{Api, CallerCache, Error, Kind, Mark, Provider, Route};
 use gate::{Action, Hop};
 use ids::{OsEntropy, RequestId};
 use tokio::task::JoinSet;
@@ -8,7 +8,7 @@ use vault::SecretText;
 
 use super::{
     standin::{StandIn, completion, json},
-    world::{World, prompt, secret_of, settings, text, whose},
+    world::{World, prompt, provider, secret_of, settings, text, whose},
 };
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn models_are_those_with_a_credential() {
     settings.providers.push(other);
     let mut route = settings.routes[0].clone();
     route.name = "of-q".parse().unwrap();
-    route.provider = "q".parse().unwrap();
+    route.provider = Some("q".parse().unwrap());
     settings.routes.push(route);
     let model = world.hop(settings);
 
@@ -141,4 +141,79 @@ async fn shared_env() {
         });
     }
     all.join_all().await;
+}
+
+#[tokio::test]
+async fn how_a_tenant_stands_with_each_route() {
+    let (world, upstream) = (World::new().await, StandIn::new().await);
+    let acme = world.acme().await;
+    let mut settings = settings(upstream.address);
+    let mut of_kind = |id: &str, kind: Kind, change: fn(&mut Provider)| {
+        let mut provider = provider(id, kind, upstream.address);
+        change(&mut provider);
+        settings.providers.push(provider);
+        settings.routes.push(Route::new(id.parse().unwrap(), id.parse().unwrap()));
+    };
+    type Case = (&'static str, Kind, fn(&mut Provider), &'static str, &'static str);
+    let cases: [Case; 8] = [
+        ("openai", Kind::Openai, |_| {}, "account", "shared prompt-cache domain"),
+        ("azure", Kind::AzureOpenai, |_| {}, "account", "shared prompt-cache domain"),
+        ("anthropic", Kind::Anthropic, |_| {}, "workspace", "shared prompt-cache domain"),
+        ("vllm", Kind::Vllm, |_| {}, "salted", "salted"),
+        ("sglang", Kind::Sglang, |p| p.external_kv_tiers = true, "salted", "salted"),
+        // Keys of one's own mean nothing to a server of one's own.
+        (
+            "bare",
+            Kind::Vllm,
+            |p| p.marks = Some(vec![]),
+            "shared prompt-cache domain",
+            "shared prompt-cache domain",
+        ),
+        (
+            "messages",
+            Kind::Vllm,
+            |p| p.apis = Some(vec![Api::Chat, Api::Messages]),
+            "shared prompt-cache domain",
+            "shared prompt-cache domain",
+        ),
+        (
+            "dynamo",
+            Kind::OpenaiCompatible,
+            |p| p.marks = Some(vec![Mark::TenantHeader]),
+            "salted",
+            "salted",
+        ),
+    ];
+    for (id, kind, change, ..) in cases {
+        of_kind(id, kind, change);
+    }
+    settings.routes[3].aliases = vec!["gpt".parse().unwrap()];
+    let model = world.hop(settings);
+    for shared in [false, true] {
+        for (id, ..) in cases {
+            world.set(&acme, id, &format!("sk-for-{id}-0123"), shared).await;
+        }
+        let standing = model.standing(&acme).await.unwrap();
+        for (at, (id, kind, _, own, of_all)) in cases.iter().enumerate() {
+            let route = &standing[3 + at];
+            let target = &route.targets[0];
+            assert_eq!((route.name.as_str(), target.kind), (*id, *kind));
+            let expected = if shared { of_all } else { own };
+            assert_eq!(target.isolation, Some(*expected), "{id} {shared}");
+            assert_eq!((target.credential, target.shared), (true, shared));
+            assert_eq!(target.warning.is_some(), *id == "sglang");
+        }
+        assert_eq!(standing[3].aliases[0].as_str(), "gpt");
+    }
+    let shown = serde_json::to_value(model.standing(&world.globex().await).await.unwrap()).unwrap();
+    assert_eq!(shown[3]["targets"][0]["credential"], false);
+    assert_eq!(shown[3]["targets"][0].get("isolation"), None);
+    assert_eq!(shown[3]["targets"][0]["kind"], "openai");
+    assert!(!shown.to_string().contains("sk-"));
+    // A card for each name.
+    let hop = Hop::model(Action::Models, "*", RequestId::draw(&OsEntropy));
+    let listed: Result<Vec<bulkhead_model::ModelCard>, Error> =
+        world.gate.pass(&acme, hop, |pass| model.models(&acme, pass)).await;
+    let names: Vec<_> = listed.unwrap().iter().map(|card| card.name.to_string()).collect();
+    assert_eq!(names[3..5], ["openai", "gpt"]);
 }

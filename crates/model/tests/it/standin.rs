@@ -35,11 +35,23 @@ pub(crate) struct Seen {
     /// On which connection, counted from 0.
     pub(crate) connection: usize,
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl Seen {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The names of all headers, sorted.
+    pub(crate) fn header_names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.headers.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
     pub(crate) fn authorization(&self) -> String {
         self.headers[header::AUTHORIZATION].to_str().unwrap().to_owned()
     }
@@ -154,6 +166,11 @@ impl StandIn {
         self.state.seen.lock().unwrap().clone()
     }
 
+    /// From now on it was never asked before.
+    pub(crate) fn forget(&self) {
+        self.state.seen.lock().unwrap().clear();
+    }
+
     /// How often it was asked.
     pub(crate) fn asked(&self) -> usize {
         self.state.seen.lock().unwrap().len()
@@ -188,7 +205,8 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let path = head.uri.path().to_owned();
-    let seen = Seen { connection, path, headers: head.headers, body };
+    let query = head.uri.query().map(str::to_owned);
+    let seen = Seen { connection, path, query, headers: head.headers, body };
     let nth = {
         let mut all = state.seen.lock().unwrap();
         all.push(seen.clone());

@@ -228,7 +228,7 @@ async fn a_provider_that_does_not_stream_is_refused() {
     let (world, upstream) = (World::new().await, StandIn::new().await);
     let model = world.hop(settings(upstream.address));
     let acme = world.acme().await;
-    upstream.answers(|_, _| json("{\"choices\":[]}"));
+    upstream.answers(|_, _| json("{\"choices\":[{}]}"));
     let error = world.ask(&model, &acme, &stream_prompt("plain", "x")).await.unwrap_err();
     assert_eq!(error.code(), "upstream.malformed");
 }

@@ -3,16 +3,16 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bulkhead_model::{
-    Answer, Body, CacheRoute, CallerCache, ChatRequest, Error, Kind, ModelHop, Provider, Route,
-    Settings, Timeouts,
+    Answer, Api, Body, CacheRoute, Caller, CallerCache, Error, Handles, Kind, ModelHop, Parts,
+    Provider, Request, Retries, Route, Salts, Settings, Timeouts,
 };
 use bytes::{Bytes, BytesMut};
-use cache::{Cache, LogAlarm};
+use cache::{Cache, LogAlarm, Semantic, SemanticSettings};
 use futures_util::StreamExt;
 use gate::{Action, Gate, Hop, Policies};
 use ids::{ManualClock, Millis, OsEntropy, RequestId};
 use records::{Filter, Recorded, Recorder};
-use scope::{Scope, Write};
+use scope::{Maintenance, Scope, SystemScope, Write};
 use store::{Options, Store};
 use testkit::Kit;
 use vault::{Credentials, FileRoot, SecretText, Vault};
@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) credentials: Credentials,
     pub(crate) gate: Gate,
     pub(crate) recorder: Recorder,
+    pub(crate) semantic: Semantic,
+    pub(crate) handles: Handles,
     _directory: tempfile::TempDir,
 }
 
@@ -56,7 +58,21 @@ impl World {
         let audit = kit.audit.clone();
         let gate = Gate::new(policies, Vec::new(), recorder.clone(), audit, clock.clone());
         let credentials = vault.credentials(&store);
-        let world = Self { kit, clock, cache, credentials, gate, recorder, _directory: directory };
+        let semantic = Semantic::new(SemanticSettings::default(), clock.clone());
+        #[expect(clippy::disallowed_methods, reason = "as the deployment does it")]
+        let system = SystemScope::claim(Maintenance::Storage);
+        let handles = Handles::open(&store, &vault, Zeroizing::new([5; 32]), system, clock.clone());
+        let world = Self {
+            kit,
+            clock,
+            cache,
+            credentials,
+            gate,
+            recorder,
+            semantic,
+            handles,
+            _directory: directory,
+        };
         for tenant in ["acme", "globex"] {
             for environment in ["live", "staging"] {
                 let scope = world.kit.scope(tenant, environment).await;
@@ -67,9 +83,20 @@ impl World {
     }
 
     pub(crate) async fn set_secret(&self, scope: &Scope<Write>, secret: &str) {
+        self.set(scope, "p", secret, false).await;
+    }
+
+    /// Stores a secret for a provider; `shared` with others, or not.
+    pub(crate) async fn set(
+        &self,
+        scope: &Scope<Write>,
+        provider: &str,
+        secret: &str,
+        shared: bool,
+    ) {
         let secret = SecretText::parse(secret.to_owned()).unwrap();
-        let provider = "p".parse().unwrap();
-        self.credentials.of(scope).set(&provider, None, secret, false).await.unwrap();
+        let provider = provider.parse().unwrap();
+        self.credentials.of(scope).set(&provider, None, secret, shared).await.unwrap();
     }
 
     pub(crate) async fn acme(&self) -> Scope<Write> {
@@ -80,24 +107,53 @@ impl World {
         self.kit.scope("globex", "live").await
     }
 
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            credentials: self.credentials.clone(),
+            cache: self.cache.clone(),
+            semantic: self.semantic.clone(),
+            handles: self.handles.clone(),
+            salts: Salts::new(Zeroizing::new([7; 32])),
+            clock: self.clock.clone(),
+            entropy: Arc::new(OsEntropy),
+        }
+    }
+
     pub(crate) fn hop(&self, settings: Settings) -> ModelHop {
-        ModelHop::open(settings, self.credentials.clone(), self.cache.clone()).unwrap()
+        ModelHop::open(settings, self.parts()).unwrap()
     }
 
     /// Through the gate, as the server does it.
+    pub(crate) async fn call(
+        &self,
+        model: &ModelHop,
+        scope: &Scope<Write>,
+        api: Api,
+        body: &str,
+        caller: Caller,
+    ) -> Result<Answer, Error> {
+        let ask = Request::parse(api, Bytes::copy_from_slice(body.as_bytes()), model.limits())?;
+        let action = match api {
+            Api::Chat => Action::Chat,
+            Api::Responses => Action::Responses,
+            Api::Embeddings => Action::Embeddings,
+            Api::Messages | Api::CountTokens => Action::Messages,
+        };
+        let request = RequestId::draw(&OsEntropy);
+        let hop =
+            Hop::model(action, ask.model(), request).bytes_in(ask.bytes()).stream(ask.stream());
+        self.gate.pass(scope, hop, |pass| model.ask(scope, pass, ask, caller)).await
+    }
+
+    /// A chat completion.
     pub(crate) async fn chat(
         &self,
         model: &ModelHop,
         scope: &Scope<Write>,
         body: &str,
-        caller: CallerCache,
+        cache: CallerCache,
     ) -> Result<Answer, Error> {
-        let ask = ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes()), model.limits())?;
-        let request = RequestId::draw(&OsEntropy);
-        let hop = Hop::model(Action::Chat, ask.model(), request)
-            .bytes_in(ask.bytes())
-            .stream(ask.stream());
-        self.gate.pass(scope, hop, |pass| model.chat(scope, pass, ask, caller)).await
+        self.call(model, scope, Api::Chat, body, Caller { cache, ..Caller::default() }).await
     }
 
     /// The same without wishes about the cache.
@@ -125,32 +181,26 @@ pub(crate) fn whose(secret: &str) -> String {
     format!("the owner of {}", secret.replace("sk-", ""))
 }
 
+/// A provider at this address that is never waited for in vain, and asked once.
+pub(crate) fn provider(id: &str, kind: Kind, address: SocketAddr) -> Provider {
+    Provider {
+        timeouts: Timeouts { connect_ms: LONG, first_byte_ms: LONG, idle_ms: LONG, total_ms: LONG },
+        max_response_bytes: 1 << 20,
+        extra_fields: vec!["x_unknown".into()],
+        // What comes back is what was sent; hidden usage has tests of its own.
+        stream_usage: false,
+        retries: Retries { most: 0, ..Retries::default() },
+        ..Provider::new(id.parse().unwrap(), kind, &format!("http://{address}/v1"))
+    }
+}
+
 /// One provider `p` at this address, with routes `plain` (no cache), `kept` (an hour) and
 /// `alias` (the provider calls it `real-name`).
 pub(crate) fn settings(address: SocketAddr) -> Settings {
-    let route = |name: &str| Route {
-        name: name.parse().unwrap(),
-        provider: "p".parse().unwrap(),
-        upstream_model: None,
-        cache: None,
-    };
+    let route = |name: &str| Route::new(name.parse().unwrap(), "p".parse().unwrap());
     let cache = CacheRoute { ttl_seconds: 3_600, max_value_bytes: 1 << 20, wait_ms: LONG };
     Settings {
-        providers: vec![Provider {
-            id: "p".parse().unwrap(),
-            kind: Kind::OpenaiCompatible,
-            base_url: format!("http://{address}/v1"),
-            timeouts: Timeouts {
-                connect_ms: LONG,
-                first_byte_ms: LONG,
-                idle_ms: LONG,
-                total_ms: LONG,
-            },
-            max_response_bytes: 1 << 20,
-            allow_plain_http: false,
-            ca_file: None,
-            extra_fields: vec!["x_unknown".into()],
-        }],
+        providers: vec![provider("p", Kind::OpenaiCompatible, address)],
         routes: vec![
             route("plain"),
             Route { cache: Some(cache), ..route("kept") },
