@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use cache::Cache;
+use cache::{Cache, Semantic, State};
 use directory::Registry;
 use gate::Gate;
 use http::HeaderValue;
@@ -43,13 +43,17 @@ pub(crate) struct App {
     pub(crate) recorder: Recorder,
     pub(crate) gate: Arc<Gate>,
     pub(crate) cache: Cache,
+    pub(crate) state: State,
+    pub(crate) semantic: Semantic,
     pub(crate) model: ModelHop,
     pub(crate) load: Load,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) extract: Extract,
     pub(crate) system: SystemScope,
     pub(crate) ready: AtomicBool,
     pub(crate) public: OnceLock<Public>,
+    /// Which providers' credentials are shared.
+    pub(crate) shared: crate::control::models::Shared,
     /// What the restore did that was finished while opening.
     pub(crate) restored: parking_lot::Mutex<Option<crate::Restored>>,
     /// Held while the keys of tokens change.

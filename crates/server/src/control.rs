@@ -6,6 +6,7 @@
 pub(crate) mod credentials;
 pub(crate) mod deployment;
 pub(crate) mod keys;
+pub(crate) mod models;
 pub(crate) mod reading;
 pub(crate) mod staff;
 pub(crate) mod tenants;
@@ -14,7 +15,7 @@ pub(crate) mod token;
 use std::{fmt::Display, time::Duration};
 
 use ids::{Environment, Millis};
-use scope::{Entry, Operator, Right, Scope, TenantRecord, Write};
+use scope::{Entry, Grants, Operator, Right, Scope, TenantRecord, Write};
 use serde::Deserialize;
 
 use crate::{App, ask::Ask, erase, fault::Fault};
@@ -176,4 +177,21 @@ fn time(at: Millis) -> String {
 /// When something ends that lives for so many seconds from now.
 fn ends(app: &App, seconds: Option<u64>) -> Option<Millis> {
     seconds.map(|seconds| app.clock.now().plus(Duration::from_secs(seconds)))
+}
+
+/// Whether there is something here that each of these grants: a misspelled one is found out now
+/// and not at the first hop.
+fn exist(app: &App, grants: &Grants) -> Result<(), Fault> {
+    let known = app.grants();
+    let unknown = grants.iter().find(|grant| match grant.strip_suffix(":*") {
+        Some(surface) => !known.iter().any(|known| known.split(':').next() == Some(surface)),
+        None => !known.contains(grant),
+    });
+    match unknown {
+        None => Ok(()),
+        Some(grant) => Err(Fault::malformed(format!(
+            "there is no grant `{grant}` here; there are: {}",
+            known.join(" ")
+        ))),
+    }
 }

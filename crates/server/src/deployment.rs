@@ -5,17 +5,17 @@ use std::{
     time::Duration,
 };
 
-use cache::{Cache, LogAlarm};
+use cache::{Cache, LogAlarm, Semantic, State};
 use directory::{NewOperator, Registry};
 use gate::{Gate, InFlight, Policies};
 use ids::{Clock, Entropy, OperatorName, OsEntropy, SystemClock, TenantId};
-use model::ModelHop;
+use model::{Handles, ModelHop, Parts, Salts};
 use records::{Audit, Recorder};
 use scope::{Digester, Doors, Kind, Maintenance, Right, Secret, SystemScope, TokenKeys};
 use store::Store;
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use vault::{EnvRoot, FileRoot, KeyProvider, Vault};
+use vault::{Credentials, EnvRoot, FileRoot, KeyProvider, Vault};
 
 use crate::{
     App, Error, RootKey, Settings,
@@ -170,70 +170,44 @@ impl Deployment {
     }
 }
 
+/// What everything else stands on.
+struct Ground {
+    system: SystemScope,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store: Store,
+    vault: Vault,
+}
+
 /// Everything, wired.
 async fn compose(
     settings: Settings,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<App, Error> {
-    let system = system(Maintenance::Administration);
     let store = open_store(&settings, &clock).await?;
     let keys = &settings.storage.keys;
     let vault =
         Vault::open(keys, root(&settings), Arc::clone(&clock), Arc::clone(&entropy)).await?;
-    let seeds = vault.signing_seeds(&system, TOKEN_KEYS).await?;
+    let system = system(Maintenance::Administration);
+    let ground = Ground { system, clock, entropy, store, vault };
+    let seeds = ground.vault.signing_seeds(&ground.system, TOKEN_KEYS).await?;
     let keys = TokenKeys::new(signing_keys(&seeds))?;
-    let registry = Registry::new(store.clone());
-    let audit =
-        Audit::open(&settings.name, &store, &vault, Arc::clone(&clock), Arc::clone(&entropy))
-            .await?;
-    audit.hold_denials_to(settings.records.denials_per_day);
-    let recorder =
-        Recorder::open(settings.records.clone(), &store, &vault, Arc::clone(&clock), &*entropy)?;
-    let doors = Doors::open(
-        scope::Settings {
-            issuer: settings.identity.issuer.clone(),
-            audience: settings.identity.audience.clone(),
-            keys: Arc::clone(&keys),
-            digester: digester(&vault, &system),
-            mandate_key: vault.subkey(&system, "mandates"),
-            issuers: settings
-                .identity
-                .issuers
-                .iter()
-                .map(jwks::issuer)
-                .collect::<Result<_, _>>()?,
-        },
-        Arc::new(registry.clone()),
-        Arc::new(audit.clone()),
-        Arc::clone(&clock),
-        Arc::clone(&entropy),
-    );
-    listen(&registry, &doors);
-    let policies = match &settings.policy.file {
-        Some(path) => Policies::load(path)?,
-        None => Policies::built_in(),
-    };
-    let gate = Gate::new(
-        policies,
-        vec![Arc::new(InFlight::new(settings.limits.hops_per_tenant))],
-        recorder.clone(),
-        Arc::new(audit.clone()),
-        Arc::clone(&clock),
-    );
-    let credentials = vault.credentials(&store);
-    let cache = Cache::open(
-        settings.cache.clone(),
-        &store,
-        &vault,
-        vault.subkey(&system, "cache keys"),
-        Arc::clone(&clock),
-        Arc::new(LogAlarm),
-    )?;
-    let model = ModelHop::open(settings.model.clone(), credentials.clone(), cache.clone())?;
+    let registry = Registry::new(ground.store.clone());
+    let audit = audit(&ground, &settings).await?;
+    let recorder = recorder(&ground, &settings)?;
+    let doors = doors(&ground, &settings, &keys, &registry, &audit)?;
+    let metrics = Arc::new(Metrics::new(settings.metrics.tenants));
+    let gate = gate(&ground, &settings, &recorder, &audit)?.metered(metrics.clone());
+    let credentials = ground.vault.credentials(&ground.store);
+    let cache = cache(&ground, &settings)?;
+    let state = state(&ground, &settings)?;
+    let semantic = Semantic::new(settings.semantic.clone(), Arc::clone(&ground.clock));
+    let model = model(&ground, &settings, (&credentials, &cache, &semantic))?;
+    let Ground { system, clock, entropy, store, vault } = ground;
     Ok(App {
         started: clock.now(),
-        metrics: Metrics::new(settings.metrics.tenants),
+        metrics,
         load: Load::new(&settings.limits),
         extract: Extract::new(&settings.identity, &settings.model.limits.claims),
         settings,
@@ -249,14 +223,109 @@ async fn compose(
         recorder,
         gate: Arc::new(gate),
         cache,
+        state,
+        semantic,
         model,
         system,
         ready: AtomicBool::new(false),
         public: OnceLock::new(),
+        shared: crate::control::models::Shared::default(),
         restored: parking_lot::Mutex::new(None),
         signing: tokio::sync::Mutex::default(),
         erasing: erase::Erasing::default(),
     })
+}
+
+async fn audit(ground: &Ground, settings: &Settings) -> Result<Audit, Error> {
+    let (clock, entropy) = (Arc::clone(&ground.clock), Arc::clone(&ground.entropy));
+    let audit = Audit::open(&settings.name, &ground.store, &ground.vault, clock, entropy).await?;
+    audit.hold_denials_to(settings.records.denials_per_day);
+    Ok(audit)
+}
+
+fn recorder(ground: &Ground, settings: &Settings) -> Result<Recorder, Error> {
+    let Ground { clock, entropy, store, vault, .. } = ground;
+    Ok(Recorder::open(settings.records.clone(), store, vault, Arc::clone(clock), &**entropy)?)
+}
+
+/// Who decides who somebody is.
+fn doors(
+    ground: &Ground,
+    settings: &Settings,
+    keys: &Arc<TokenKeys>,
+    registry: &Registry,
+    audit: &Audit,
+) -> Result<Arc<Doors>, Error> {
+    let Ground { system, clock, entropy, vault, .. } = ground;
+    let identity = &settings.identity;
+    let settings = scope::Settings {
+        issuer: identity.issuer.clone(),
+        audience: identity.audience.clone(),
+        keys: Arc::clone(keys),
+        digester: digester(vault, system),
+        mandate_key: vault.subkey(system, "mandates"),
+        issuers: identity.issuers.iter().map(jwks::issuer).collect::<Result<_, _>>()?,
+    };
+    let (directory, sink) = (Arc::new(registry.clone()), Arc::new(audit.clone()));
+    let doors = Doors::open(settings, directory, sink, Arc::clone(clock), Arc::clone(entropy));
+    listen(registry, &doors);
+    Ok(doors)
+}
+
+/// Who decides what they may.
+fn gate(
+    ground: &Ground,
+    settings: &Settings,
+    recorder: &Recorder,
+    audit: &Audit,
+) -> Result<Gate, Error> {
+    let policies = match &settings.policy.file {
+        Some(path) => Policies::load(path)?,
+        None => Policies::built_in(),
+    };
+    let in_flight = Arc::new(InFlight::new(settings.limits.hops_per_tenant));
+    let (sink, clock) = (Arc::new(audit.clone()), Arc::clone(&ground.clock));
+    Ok(Gate::new(policies, vec![in_flight], recorder.clone(), sink, clock))
+}
+
+fn cache(ground: &Ground, settings: &Settings) -> Result<Cache, Error> {
+    let Ground { system, clock, store, vault, .. } = ground;
+    let secret = vault.subkey(system, "cache keys");
+    let alarm = Arc::new(LogAlarm);
+    Ok(Cache::open(settings.cache.clone(), store, vault, secret, Arc::clone(clock), alarm)?)
+}
+
+/// Who asks models.
+fn model(
+    ground: &Ground,
+    settings: &Settings,
+    (credentials, cache, semantic): (&Credentials, &Cache, &Semantic),
+) -> Result<ModelHop, Error> {
+    let Ground { system: administration, clock, entropy, store, vault } = ground;
+    let secret = vault.subkey(administration, "model handles");
+    let owners = system(Maintenance::Storage);
+    let parts = Parts {
+        credentials: credentials.clone(),
+        cache: cache.clone(),
+        semantic: semantic.clone(),
+        handles: Handles::bounded(
+            store,
+            vault,
+            secret,
+            owners,
+            Arc::clone(clock),
+            settings.model.handles,
+        ),
+        salts: Salts::new(vault.subkey(administration, "provider marks")),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+    };
+    Ok(ModelHop::open(settings.model.clone(), parts)?)
+}
+
+fn state(ground: &Ground, settings: &Settings) -> Result<State, Error> {
+    let Ground { clock, store, vault, .. } = ground;
+    Ok(State::open(settings.state.clone(), store, vault, Arc::clone(clock))?)
 }
 
 /// Tells the doors of every change of a tenant, before the change returns to its caller.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, extract::RawPathParams, response::Response};
+use axum::{
+    body::Body,
+    extract::{RawPathParams, rejection::RawPathParamsRejection},
+    response::Response,
+};
 use http::Request;
 use ids::RequestId;
 use scope::{Entry, Kind, Operator, Right, Scope, Service, Write};
@@ -20,7 +24,7 @@ use crate::{
 pub(crate) async fn dispatch(
     app: Arc<App>,
     index: usize,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request<Body>,
 ) -> Response {
     let route = &ROUTES[index];
@@ -28,7 +32,11 @@ pub(crate) async fn dispatch(
     let (parts, body) = request.into_parts();
     let request = parts.extensions.get::<RequestId>().copied();
     let request = request.unwrap_or_else(|| RequestId::draw(&*app.entropy));
-    let served = match Ask::new(request, parts, body, &params) {
+    let asked = match &params {
+        Ok(params) => Ask::new(request, parts, body, params),
+        Err(_) => Err(Fault::malformed("the path is not UTF-8")),
+    };
+    let served = match asked {
         Ok(ask) => serve(&app, route, ask, &mut known).await,
         Err(fault) => Err(fault),
     };
@@ -36,7 +44,7 @@ pub(crate) async fn dispatch(
         Ok(response) => response,
         Err(fault) => {
             let challenge = app.challenge().filter(|_| route.plane == Plane::Data);
-            fault.into_response(route.shape(), challenge)
+            fault.into_response(route.shape(), request, challenge)
         }
     };
     count(&app, route.need(), &known, &response);

@@ -19,6 +19,9 @@ use crate::{
 /// Our id of a request, in answers and in records.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
+/// The same, where SDKs of Anthropic look for it.
+const ANTHROPIC_REQUEST_ID: &str = "request-id";
+
 /// What is known of a request once it was answered; for the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
@@ -59,10 +62,10 @@ where
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(id);
     let mut response = match admit(&app, plane, &request) {
-        Ok(()) => routed(&app, router, request, shape).await,
-        Err(fault) => fault.into_response(shape, None),
+        Ok(()) => routed(&app, router, request, (shape, id)).await,
+        Err(fault) => fault.into_response(shape, id, None),
     };
-    finish(response.headers_mut(), id);
+    finish(response.headers_mut(), shape, id);
     let took = began.elapsed();
     let route = response.extensions().get::<Found>().map(|found| found.0);
     app.metrics.ended(&Ended { route, plane, status: response.status().as_u16(), took });
@@ -79,21 +82,26 @@ fn replayed(headers: &HeaderMap) -> Option<RequestId> {
     ids::RandomId::parse(sent.strip_prefix("req_")?).ok().map(RequestId)
 }
 
-async fn routed(app: &App, router: Router, request: Request<Body>, shape: Shape) -> Response {
+async fn routed(
+    app: &App,
+    router: Router,
+    request: Request<Body>,
+    form: (Shape, RequestId),
+) -> Response {
     let handled = async {
         match router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     };
-    netted(handled, app.settings.limits.request_time(), shape, &app.metrics).await
+    netted(handled, app.settings.limits.request_time(), form, &app.metrics).await
 }
 
 /// Bounds a handler in time, and catches it if it panics: the server goes on.
 async fn netted(
     handled: impl Future<Output = Response>,
     patience: Duration,
-    shape: Shape,
+    (shape, id): (Shape, RequestId),
     metrics: &Metrics,
 ) -> Response {
     match tokio::time::timeout(patience, AssertUnwindSafe(handled).catch_unwind()).await {
@@ -101,20 +109,24 @@ async fn netted(
         Ok(Err(_panic)) => {
             // What it said is for the panic hook; it may hold anything, so it goes nowhere else.
             metrics.panicked();
-            Fault::internal(&"a handler panicked").into_response(shape, None)
+            Fault::internal(&"a handler panicked").into_response(shape, id, None)
         }
         Err(_) => {
-            Fault::new("request.timeout", "the request took too long").into_response(shape, None)
+            let late = Fault::new("request.timeout", "the request took too long");
+            late.into_response(shape, id, None)
         }
     }
 }
 
-fn finish(headers: &mut HeaderMap, id: RequestId) {
+fn finish(headers: &mut HeaderMap, shape: Shape, id: RequestId) {
     if !ids::planted::is("server-answers-cacheable") {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        if shape == Shape::Anthropic {
+            headers.insert(ANTHROPIC_REQUEST_ID, id.clone());
+        }
         headers.insert(REQUEST_ID, id);
     }
 }
@@ -187,12 +199,13 @@ mod tests {
         let metrics = Metrics::new(0);
         let patience = Duration::from_secs(5);
         let panics = async { panic!("a canary") };
-        let response = netted(panics, patience, Shape::Native, &metrics).await;
+        let id = RequestId(ids::RandomId::from_bytes([7; 16]));
+        let response = netted(panics, patience, (Shape::Native, id), &metrics).await;
         assert_eq!(response.status(), 500);
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
         let told = String::from_utf8(body.to_vec()).unwrap();
         assert!(told.contains("\"internal\"") && !told.contains("canary"), "{told}");
-        let hangs = netted(std::future::pending(), patience, Shape::OpenAi, &metrics).await;
+        let hangs = netted(std::future::pending(), patience, (Shape::OpenAi, id), &metrics).await;
         assert_eq!(hangs.status(), 408);
     }
 

@@ -2,6 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
+use ids::RequestId;
 use serde_json::json;
 
 /// A refusal: a stable code and a message for the caller, never with an internal cause or
@@ -19,6 +20,8 @@ pub(crate) struct Fault {
 pub enum Shape {
     /// OpenAI's: `{"error":{"message","type","param","code"}}`.
     OpenAi,
+    /// Anthropic's: `{"type":"error","error":{"type","message","code"},"request_id"}`.
+    Anthropic,
     /// RFC 9457.
     Native,
     /// RFC 6749, section 5.2.
@@ -28,9 +31,11 @@ pub enum Shape {
 impl Shape {
     /// The form for a path, known or not.
     pub(crate) fn of(path: &str) -> Self {
-        const OPENAI: [&str; 5] =
-            ["/v1/chat", "/v1/models", "/v1/completions", "/v1/embeddings", "/v1/responses"];
-        if OPENAI.iter().any(|prefix| path.starts_with(prefix)) {
+        const NATIVE: [&str; 4] = ["/v1/cache/", "/v1/state/", "/v1/audit", "/v1/runs/"];
+        if path.starts_with("/v1/messages") {
+            Self::Anthropic
+        } else if path.starts_with("/v1/") && !NATIVE.iter().any(|own| path.starts_with(own)) {
+            // What we do not serve, too: OpenAI's SDKs ask for it.
             Self::OpenAi
         } else if path.starts_with("/oauth/") {
             Self::OAuth
@@ -73,12 +78,18 @@ impl Fault {
         self
     }
 
-    /// The answer in a protocol's form.
-    pub(crate) fn into_response(self, shape: Shape, challenge: Option<&HeaderValue>) -> Response {
+    /// The answer in a protocol's form, to the request of this id.
+    pub(crate) fn into_response(
+        self,
+        shape: Shape,
+        request: RequestId,
+        challenge: Option<&HeaderValue>,
+    ) -> Response {
         let Self { code, message, retry_after } = self;
         let status = status_of(code);
         let (kind, json) = match shape {
             Shape::OpenAi => ("application/json", openai(status, code, &message)),
+            Shape::Anthropic => ("application/json", anthropic(status, code, &message, request)),
             Shape::Native => ("application/problem+json", problem(status, code, &message)),
             Shape::OAuth => ("application/json", oauth(status, code, &message)),
         };
@@ -107,6 +118,29 @@ fn openai(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
         _ => "invalid_request_error",
     };
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+}
+
+fn anthropic(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    request: RequestId,
+) -> serde_json::Value {
+    let kind = match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    };
+    json!({
+        "type": "error",
+        "error": {"type": kind, "message": message, "code": code},
+        "request_id": request.to_string(),
+    })
 }
 
 fn problem(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
@@ -150,8 +184,11 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         | "scope.grant"
         | "policy.denied"
         | "policy.error"
-        | "model.no_credential" => 403,
-        "not_found" | "model.unknown" | "directory.missing" | "vault.no_such_key" => 404,
+        | "model.no_credential"
+        | "model.tool"
+        | "model.handles_full" => 403,
+        "not_found" | "model.unknown" | "model.handle" | "directory.missing"
+        | "vault.no_such_key" => 404,
         "request.method" => 405,
         "request.timeout" => 408,
         "directory.exists"
@@ -160,7 +197,8 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         | "vault.duplicate"
         | "vault.in_use"
         | "vault.too_many" => 409,
-        "vault.shredded" => 410,
+        "vault.shredded" | "store.erased" => 410,
+        "state.conflict" => 412,
         "request.too_large" | "store.too_large" => 413,
         "request.host" => 421,
         "limit.concurrency" => 429,
@@ -172,7 +210,7 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         "scope.unavailable" | "limit.connections" | "server.draining" | "store.read_only"
         | "store.busy" | "store.closed" => 503,
         "upstream.timeout" => 504,
-        "store.full" => 507,
+        "store.full" | "state.full" => 507,
         _ => 500,
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -205,6 +243,9 @@ fn lower(code: &'static str, error: &(dyn std::error::Error + 'static)) -> Fault
                 "store.busy" => "too much is waiting to be written; try again",
                 "store.full" => "the disk is full; reads go on",
                 "store.read_only" => "the disk cannot be written; reads go on",
+                "vault.root" | "vault.no_root" => {
+                    "the root key cannot be read where it is kept; the server's log says why"
+                }
                 "server.draining" | "store.closed" => "the server is stopping",
                 _ => "something failed on our side; the request id names it",
             };
@@ -224,6 +265,17 @@ macro_rules! lower {
     )*};
 }
 lower!(store::Error, vault::Error, directory::Error, records::Error, crate::Error);
+
+impl From<cache::Error> for Fault {
+    fn from(error: cache::Error) -> Self {
+        match error {
+            cache::Error::Scope(error) => error.into(),
+            // The tenant's own bound, and nothing of ours that failed.
+            cache::Error::Full(_) => Self::new(error.code(), error.to_string()),
+            error => lower(error.code(), &error),
+        }
+    }
+}
 
 impl gate::Coded for Fault {
     fn code(&self) -> &'static str {
@@ -247,6 +299,7 @@ impl From<model::Error> for Fault {
             model::Error::Scope(error) => error.into(),
             model::Error::Gate(error) => error.into(),
             model::Error::Vault(error) => error.into(),
+            model::Error::Store(error) => error.into(),
             error => Self::new(error.code(), error.to_string()),
         }
     }
@@ -262,11 +315,39 @@ impl From<ids::Error> for Fault {
 mod tests {
     use super::*;
 
+    const ID: RequestId = RequestId(ids::RandomId::from_bytes([7; 16]));
+
+    #[test]
+    fn the_types_of_anthropic_are_by_status() {
+        for (code, kind) in [
+            ("request.malformed", "invalid_request_error"),
+            ("scope.missing", "authentication_error"),
+            ("scope.grant", "permission_error"),
+            ("model.unknown", "not_found_error"),
+            ("request.too_large", "request_too_large"),
+            ("limit.concurrency", "rate_limit_error"),
+            ("server.draining", "overloaded_error"),
+            ("upstream.timeout", "api_error"),
+            ("internal", "api_error"),
+        ] {
+            assert_eq!(anthropic(status_of(code), code, "m", ID)["error"]["type"], kind, "{code}");
+        }
+    }
+
     #[test]
     fn each_protocol_says_it_in_its_own_form() {
         for (path, shape) in [
             ("/v1/chat/completions", Shape::OpenAi),
             ("/v1/models/x", Shape::OpenAi),
+            ("/v1/responses/resp_1/cancel", Shape::OpenAi),
+            ("/v1/conversations", Shape::OpenAi),
+            ("/v1/files/file-1/content", Shape::OpenAi),
+            ("/v1/batches", Shape::OpenAi),
+            ("/v1/embeddings", Shape::OpenAi),
+            ("/v1/messages", Shape::Anthropic),
+            ("/v1/messages/count_tokens", Shape::Anthropic),
+            ("/v1/cache/prices/a", Shape::Native),
+            ("/v1/state/run_1/a", Shape::Native),
             ("/v1/audit", Shape::Native),
             ("/oauth/token", Shape::OAuth),
             ("/admin/v1/tenants", Shape::Native),
@@ -278,6 +359,13 @@ mod tests {
             openai(StatusCode::UNAUTHORIZED, "scope.missing", "m")["error"]["code"],
             "scope.missing"
         );
+        let told = anthropic(StatusCode::NOT_FOUND, "not_found", "m", ID);
+        let id = ID.to_string();
+        assert_eq!(
+            told,
+            json!({"type": "error", "request_id": id,
+                "error": {"type": "not_found_error", "message": "m", "code": "not_found"}})
+        );
         assert_eq!(oauth(StatusCode::FORBIDDEN, "scope.grant", "m")["error"], "invalid_scope");
         assert_eq!(problem(StatusCode::NOT_FOUND, "not_found", "m")["status"], 404);
     }
@@ -285,7 +373,7 @@ mod tests {
     #[test]
     fn a_refusal_to_identify_asks_for_a_credential() {
         let fault = Fault::new("scope.missing", "m");
-        let response = fault.into_response(Shape::Native, None);
+        let response = fault.into_response(Shape::Native, ID, None);
         assert_eq!(response.status(), 401);
         assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
     }

@@ -22,7 +22,7 @@ use crate::{
     routes,
     settings::{Limits, Listener},
     stall::Stall,
-    tls,
+    tls::Certificate,
 };
 
 /// How long a listener rests after the system refused it a connection (no descriptors left).
@@ -42,7 +42,7 @@ pub(crate) struct Phases {
 /// A listener that has its address, and does not accept yet.
 pub(crate) struct Bound {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) address: SocketAddr,
     plane: Plane,
 }
@@ -51,13 +51,13 @@ impl Bound {
     pub(crate) async fn bind(settings: &Listener, port: u16, plane: Plane) -> Result<Self, Error> {
         let address = settings.address_or(port);
         let refused = |why| Error::Listen { address, why };
-        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let certificate = settings.tls.as_ref().map(Certificate::load).transpose()?;
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        if tls.is_none() && !address.ip().is_loopback() {
+        if certificate.is_none() && !address.ip().is_loopback() {
             tracing::warn!(%address, "this listener has no TLS and is not on loopback: put it behind something that has");
         }
-        Ok(Self { listener, tls, address, plane })
+        Ok(Self { listener, certificate: certificate.map(Arc::new), address, plane })
     }
 
     /// Accepts until `phases.closing`; returns at once then, the socket closed. At most `most`
@@ -94,7 +94,7 @@ impl Bound {
                 place = places.take(peer.ip()) => place,
             };
             let Some(place) = place else {
-                turn_away(&stream, self.tls.is_some());
+                turn_away(&stream, self.certificate.is_some());
                 if let Some(count) = full.again() {
                     let (plane, code) = (self.plane.name(), "limit.connections");
                     tracing::warn!(code, plane, count, "connections were turned away");
@@ -107,7 +107,7 @@ impl Bound {
                 router: router.clone(),
                 phases: phases.clone(),
             };
-            let tls = self.tls.clone();
+            let tls = self.certificate.as_ref().map(|certificate| certificate.acceptor());
             // A connection belongs to no tenant; each request on it gets its own scope.
             open.spawn(async move { served.wanted(stream, tls, place).await });
         }

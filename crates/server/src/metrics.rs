@@ -13,6 +13,7 @@ use std::{
 
 use ids::TenantId;
 use parking_lot::{Mutex, RwLock};
+use records::Event;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -62,14 +63,42 @@ impl Decision {
 
 /// On which plane, by which route, with which status.
 type Answered = (Plane, Option<usize>, u16);
-type Hops = Mutex<BTreeMap<HopKind, u64>>;
+
+/// What is counted of one tenant, or of all others together.
+#[derive(Debug, Default)]
+struct Figures {
+    hops: Mutex<BTreeMap<HopKind, u64>>,
+    moved: Moved,
+}
+
+/// What hops moved, as providers count it.
+#[derive(Debug, Default)]
+struct Moved {
+    tokens_in: AtomicU64,
+    tokens_out: AtomicU64,
+}
+
+impl Moved {
+    fn add(&self, tokens_in: u64, tokens_out: u64) {
+        self.tokens_in.fetch_add(tokens_in, Ordering::Relaxed);
+        self.tokens_out.fetch_add(tokens_out, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> (u64, u64) {
+        (self.tokens_in.load(Ordering::Relaxed), self.tokens_out.load(Ordering::Relaxed))
+    }
+}
 
 /// The figures of this process.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     most: usize,
-    tenants: RwLock<HashMap<TenantId, Arc<Hops>>>,
-    other: Hops,
+    tenants: RwLock<HashMap<TenantId, Arc<Figures>>>,
+    other: Figures,
+    /// Answers that another prompt of the same meaning had.
+    semantic: AtomicU64,
+    /// Hops that named something kept at a provider which is not the tenant's own.
+    handles: AtomicU64,
     /// Requests that were refused before a tenant was proven.
     unproven: Mutex<BTreeMap<&'static str, u64>>,
     requests: Mutex<BTreeMap<Answered, u64>>,
@@ -99,7 +128,9 @@ impl Metrics {
         Self {
             most: tenants,
             tenants: RwLock::default(),
-            other: Hops::default(),
+            other: Figures::default(),
+            semantic: AtomicU64::new(0),
+            handles: AtomicU64::new(0),
             unproven: Mutex::default(),
             requests: Mutex::default(),
             latency: ROUTES.iter().map(|_| Histogram::default()).collect(),
@@ -109,17 +140,22 @@ impl Metrics {
     }
 
     pub(crate) fn hop(&self, tenant: &TenantId, kind: HopKind) {
-        if let Some(hops) = self.tenants.read().get(tenant) {
-            return count(hops, kind);
+        self.of(tenant, |figures| *figures.hops.lock().entry(kind).or_default() += 1);
+    }
+
+    /// What is counted of a tenant: its own, or that of all others.
+    fn of(&self, tenant: &TenantId, count: impl FnOnce(&Figures)) {
+        if let Some(figures) = self.tenants.read().get(tenant) {
+            return count(figures);
         }
         let mut tenants = self.tenants.write();
         if tenants.len() < self.most {
-            let hops = Arc::clone(tenants.entry(tenant.clone()).or_default());
+            let figures = Arc::clone(tenants.entry(tenant.clone()).or_default());
             drop(tenants);
-            count(&hops, kind);
+            count(&figures);
         } else {
             drop(tenants);
-            count(&self.other, kind);
+            count(&self.other);
         }
     }
 
@@ -160,16 +196,7 @@ impl Metrics {
             out.sample("bulkhead_requests_total", &labels, *count);
         }
         self.write_latency(out);
-        out.family("bulkhead_hops_total", "counter", "Hops of proven tenants.");
-        match who {
-            Watching::Operator => {
-                for (tenant, hops) in &*self.tenants.read() {
-                    write_hops(out, Some(tenant.as_str()), &hops.lock());
-                }
-                write_hops(out, Some("other"), &self.other.lock());
-            }
-            Watching::Service => write_hops(out, None, &self.sum()),
-        }
+        self.write_tenants(out, who);
         out.family("bulkhead_unproven_total", "counter", "Requests whose credential was refused.");
         for (code, count) in &*self.unproven.lock() {
             out.sample("bulkhead_unproven_total", &[("code", code)], *count);
@@ -185,15 +212,60 @@ impl Metrics {
         }
     }
 
-    /// The hops of all tenants together.
-    fn sum(&self) -> BTreeMap<HopKind, u64> {
-        let mut sum = self.other.lock().clone();
-        for hops in self.tenants.read().values() {
-            for (kind, count) in &*hops.lock() {
-                *sum.entry(*kind).or_default() += count;
+    /// Who may not know which tenants there are gets the sum.
+    fn write_tenants(&self, out: &mut Text, who: Watching) {
+        let tenants = self.tenants.read();
+        let named: Vec<_> = match who {
+            Watching::Operator => {
+                let tenants = tenants.iter().map(|(id, figures)| (Some(id.as_str()), &**figures));
+                tenants.chain([(Some("other"), &self.other)]).collect()
             }
+            Watching::Service => Vec::new(),
+        };
+        out.family("bulkhead_hops_total", "counter", "Hops of proven tenants.");
+        for (tenant, figures) in &named {
+            write_hops(out, *tenant, &figures.hops.lock());
         }
-        sum
+        let all = || tenants.values().map(|figures| &**figures).chain([&self.other]);
+        if who == Watching::Service {
+            let mut sum = BTreeMap::<_, u64>::new();
+            for figures in all() {
+                for (kind, count) in &*figures.hops.lock() {
+                    *sum.entry(*kind).or_default() += count;
+                }
+            }
+            write_hops(out, None, &sum);
+        }
+        out.family("bulkhead_tokens_total", "counter", "Tokens, as providers counted them.");
+        for (tenant, figures) in &named {
+            write_tokens(out, *tenant, figures.moved.read());
+        }
+        if who == Watching::Service {
+            let sum = all().map(|figures| figures.moved.read());
+            write_tokens(
+                out,
+                None,
+                sum.fold((0, 0), |sum: (u64, u64), one| {
+                    (sum.0.wrapping_add(one.0), sum.1.wrapping_add(one.1))
+                }),
+            );
+        }
+        drop(tenants);
+        for (name, help, count) in [
+            (
+                "bulkhead_semantic_hits_total",
+                "Answers that a prompt of the same meaning had before.",
+                &self.semantic,
+            ),
+            (
+                "bulkhead_handles_refused_total",
+                "Hops that named what a provider keeps and is not the tenant's own.",
+                &self.handles,
+            ),
+        ] {
+            out.family(name, "counter", help);
+            out.sample(name, &[], count.load(Ordering::Relaxed));
+        }
     }
 
     fn write_latency(&self, out: &mut Text) {
@@ -225,8 +297,27 @@ impl Metrics {
     }
 }
 
-fn count(hops: &Hops, kind: HopKind) {
-    *hops.lock().entry(kind).or_default() += 1;
+impl gate::Meter for Metrics {
+    fn ended(&self, tenant: &TenantId, event: &Event) {
+        if event.cache.as_deref() == Some("semantic") {
+            self.semantic.fetch_add(1, Ordering::Relaxed);
+        }
+        if event.code.as_deref() == Some("model.handle") {
+            self.handles.fetch_add(1, Ordering::Relaxed);
+        }
+        let (given, got) = (event.tokens_in.unwrap_or(0), event.tokens_out.unwrap_or(0));
+        if given > 0 || got > 0 {
+            self.of(tenant, |figures| figures.moved.add(given, got));
+        }
+    }
+}
+
+fn write_tokens(out: &mut Text, tenant: Option<&str>, (given, got): (u64, u64)) {
+    for (direction, count) in [("in", given), ("out", got)] {
+        let labels = [("tenant", tenant.unwrap_or_default()), ("direction", direction)];
+        let labels = if tenant.is_some() { &labels[..] } else { &labels[1..] };
+        out.sample("bulkhead_tokens_total", labels, count);
+    }
 }
 
 fn write_hops(out: &mut Text, tenant: Option<&str>, hops: &BTreeMap<HopKind, u64>) {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::{RawPathParams, State},
+    extract::{RawPathParams, State, rejection::RawPathParamsRejection},
     response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
 use http::Request;
-use ids::BoxFuture;
+use ids::{BoxFuture, RequestId};
 use scope::{Operator, Right, Scope, Service, Write};
 
 use crate::{
@@ -168,14 +168,47 @@ macro_rules! operator {
     };
 }
 
-use control::{credentials, deployment, keys, reading, staff, tenants, token};
+use control::{credentials, deployment, keys, models, reading, staff, tenants, token};
 
 /// Every route of both listeners.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
     route!(Data POST "/v1/chat/completions", tenant!("model:chat", data::model::chat), "A chat completion, whole or as a stream"),
+    route!(Data POST "/v1/responses", tenant!("model:responses", data::model::responses), "A response, whole or as a stream"),
+    route!(Data GET "/v1/responses/{id}", tenant!("model:responses", data::resources::response), "A response that was kept"),
+    route!(Data DELETE "/v1/responses/{id}", tenant!("model:responses", data::resources::delete_response), "Deletes a response"),
+    route!(Data POST "/v1/responses/{id}/cancel", tenant!("model:responses", data::resources::cancel_response), "Cancels a response that is made in the background"),
+    route!(Data GET "/v1/responses/{id}/input_items", tenant!("model:responses", data::resources::response_items), "What a response was made from"),
+    route!(Data POST "/v1/conversations", tenant!("model:responses", data::resources::create_conversation), "Begins a conversation"),
+    route!(Data GET "/v1/conversations/{id}", tenant!("model:responses", data::resources::conversation), "What a conversation is"),
+    route!(Data POST "/v1/conversations/{id}", tenant!("model:responses", data::resources::update_conversation), "Changes what is noted of a conversation"),
+    route!(Data DELETE "/v1/conversations/{id}", tenant!("model:responses", data::resources::delete_conversation), "Deletes a conversation"),
+    route!(Data GET "/v1/conversations/{id}/items", tenant!("model:responses", data::resources::conversation_items), "What was said in a conversation"),
+    route!(Data POST "/v1/conversations/{id}/items", tenant!("model:responses", data::resources::add_items), "Adds to a conversation"),
+    route!(Data GET "/v1/conversations/{id}/items/{item}", tenant!("model:responses", data::resources::item), "One item of a conversation"),
+    route!(Data DELETE "/v1/conversations/{id}/items/{item}", tenant!("model:responses", data::resources::delete_item), "Removes an item from a conversation"),
+    route!(Data POST "/v1/embeddings", tenant!("model:embeddings", data::model::embeddings), "Embeddings of texts"),
+    route!(Data POST "/v1/messages", tenant!("model:messages", data::model::messages), "A message, whole or as a stream"),
+    route!(Data POST "/v1/messages/count_tokens", tenant!("model:messages", data::model::count_tokens), "How many tokens a message would have"),
+    route!(Data POST "/v1/files", tenant!("model:files", data::resources::create_file), "Uploads a file"),
+    route!(Data GET "/v1/files", tenant!("model:files", data::resources::list_files), "The tenant's own files"),
+    route!(Data GET "/v1/files/{id}", tenant!("model:files", data::resources::file), "What a file is"),
+    route!(Data GET "/v1/files/{id}/content", tenant!("model:files", data::resources::file_content), "What a file holds"),
+    route!(Data DELETE "/v1/files/{id}", tenant!("model:files", data::resources::delete_file), "Deletes a file"),
+    route!(Data POST "/v1/batches", tenant!("model:batches", data::resources::create_batch), "Begins a batch"),
+    route!(Data GET "/v1/batches", tenant!("model:batches", data::resources::list_batches), "The tenant's own batches"),
+    route!(Data GET "/v1/batches/{id}", tenant!("model:batches", data::resources::batch), "How a batch stands"),
+    route!(Data POST "/v1/batches/{id}/cancel", tenant!("model:batches", data::resources::cancel_batch), "Cancels a batch"),
     route!(Data GET "/v1/models", tenant!("model:models", data::model::list), "The models that the caller may use"),
     route!(Data GET "/v1/models/{*model}", tenant!("model:models", data::model::one), "One model"),
+    route!(Data GET "/v1/cache/{entity}/{*key}", tenant!("cache:read", data::cache::get), "A result that the workflow's agents kept"),
+    route!(Data PUT "/v1/cache/{entity}/{*key}", tenant!("cache:write", data::cache::put), "Keeps a result for the workflow's agents, for a while"),
+    route!(Data DELETE "/v1/cache/{entity}/{*key}", tenant!("cache:write", data::cache::delete), "Forgets a result"),
+    route!(Data GET "/v1/state/{run}", tenant!("state:read", data::state::list), "The keys of a run's state, by prefix"),
+    route!(Data DELETE "/v1/state/{run}", tenant!("state:write", data::state::clear), "Removes the state of a run"),
+    route!(Data GET "/v1/state/{run}/{*key}", tenant!("state:read", data::state::get), "A value of a run's state, an earlier version of it, or its history"),
+    route!(Data PUT "/v1/state/{run}/{*key}", tenant!("state:write", data::state::put), "Keeps a value of a run's state; If-Match and If-None-Match: * compare and set"),
+    route!(Data DELETE "/v1/state/{run}/{*key}", tenant!("state:write", data::state::delete), "Removes a key of a run's state"),
     route!(Data GET "/v1/audit", tenant!("audit:read", data::own::audit), "The tenant's own audit log: who did what, and who looked"),
     route!(Data GET "/v1/audit/head", tenant!("audit:read", data::own::audit_head), "The signed head of the tenant's own audit log"),
     route!(Data GET "/v1/audit/export", tenant!("audit:read", data::own::audit_export), "The tenant's own audit log, for somebody else to verify"),
@@ -230,6 +263,8 @@ pub static ROUTES: &[Route] = &[
     route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/credentials", operator!(Enter, credentials::list), "Provider credentials, without their secrets"),
     route!(Control PUT "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", operator!(Write, credentials::set), "Sets the credential for a provider", credentials::Set),
     route!(Control DELETE "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", operator!(Write, credentials::remove), "Removes the credential for a provider"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/models", operator!(Enter, models::list), "How the environment stands with each model: providers, credentials, isolation"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/environments/{environment}/models/test", operator!(Write, models::test), "One tiny call for each model, with the environment's own credentials", models::Test),
     route!(Control POST "/admin/v1/tenants/{tenant}/environments/{environment}/data-key/rotate", operator!(Write, credentials::rotate_data_key), "Seals under a new data key from now on"),
     route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit", operator!(Enter, reading::audit), "A tenant's audit log; reading it is in it"),
     route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit/head", operator!(Enter, reading::audit_head), "The signed head of a tenant's audit log"),
@@ -245,13 +280,22 @@ pub(crate) fn router(app: Arc<App>, plane: Plane) -> Router {
         router = router.route(route.path, served(index));
     }
     router
-        .fallback(|request: Request<Body>| async move {
-            Fault::not_found().into_response(Shape::of(request.uri().path()), None)
+        .fallback(|State(app): State<Arc<App>>, request: Request<Body>| async move {
+            astray(&app, Fault::not_found(), &request)
         })
-        .method_not_allowed_fallback(|request: Request<Body>| async move {
-            Fault::method().into_response(Shape::of(request.uri().path()), None)
-        })
+        .method_not_allowed_fallback(
+            |State(app): State<Arc<App>>, request: Request<Body>| async move {
+                astray(&app, Fault::method(), &request)
+            },
+        )
         .with_state(app)
+}
+
+/// To a request that no route takes.
+fn astray(app: &App, fault: Fault, request: &Request<Body>) -> Response {
+    let id = request.extensions().get::<RequestId>().copied();
+    let id = id.unwrap_or_else(|| RequestId::draw(&*app.entropy));
+    fault.into_response(Shape::of(request.uri().path()), id, None)
 }
 
 fn served(index: usize) -> MethodRouter<Arc<App>> {
@@ -264,7 +308,9 @@ fn served(index: usize) -> MethodRouter<Arc<App>> {
     };
     on(
         filter,
-        move |State(app): State<Arc<App>>, params: RawPathParams, request: Request<Body>| async move {
+        move |State(app): State<Arc<App>>,
+              params: Result<RawPathParams, RawPathParamsRejection>,
+              request: Request<Body>| async move {
             dispatch::dispatch(app, index, params, request).await
         },
     )

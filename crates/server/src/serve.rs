@@ -12,7 +12,9 @@ use crate::{
     deployment::system,
     files,
     listen::{Bound, Phases},
+    reload::{self, Reloaded},
     settings::{CONTROL_PORT, DATA_PORT},
+    tls::Certificate,
 };
 
 /// Serves deployments.
@@ -34,6 +36,7 @@ impl Server {
         let public = Public::new(resource.unwrap_or_else(|| format!("{scheme}://{at_data}")))?;
         // A deployment is moved in here, so this is the first time.
         let _ = app.public.set(public);
+        let certificates = [&data, &control].map(|bound| bound.certificate.clone());
         let (phases, open) = (Phases::default(), TaskTracker::new());
         let shares = connections(app.settings.limits.connections);
         let accepting = [(data, shares.data), (control, shares.control)].map(|(bound, most)| {
@@ -42,7 +45,15 @@ impl Server {
         });
         app.ready.store(true, Ordering::Release);
         tracing::info!(data = %at_data, control = %at_control, "serving");
-        Ok(Handle { deployment, accepting, phases, open, data: at_data, control: at_control })
+        Ok(Handle {
+            deployment,
+            accepting,
+            certificates,
+            phases,
+            open,
+            data: at_data,
+            control: at_control,
+        })
     }
 }
 
@@ -50,7 +61,8 @@ impl Server {
 fn connections(wanted: usize) -> files::Shares {
     let most = files::raise();
     let shares = files::shares(most, wanted);
-    if shares.data < wanted || shares.control < wanted {
+    // Operators and services need no more, whatever agents may have.
+    if shares.data < wanted || shares.control < wanted.min(1_024) {
         tracing::warn!(
             files = most,
             data = shares.data,
@@ -67,6 +79,8 @@ fn connections(wanted: usize) -> files::Shares {
 pub struct Handle {
     deployment: Deployment,
     accepting: [JoinHandle<()>; 2],
+    /// Of the data plane and the control plane.
+    certificates: [Option<Arc<Certificate>>; 2],
     phases: Phases,
     open: TaskTracker,
     data: SocketAddr,
@@ -86,15 +100,37 @@ impl Handle {
         self.control
     }
 
+    /// Reads certificates, keys and policies again, while serving. Each is looked at before it
+    /// is used; a bad one leaves the old one in force, which the log says.
+    pub async fn reload(&self) -> Reloaded {
+        reload::all(&self.deployment.app, &self.certificates).await
+    }
+
     /// Serves until the process is told to end (SIGINT or SIGTERM), then ends in order. Told
     /// twice, it does not wait for what is in flight.
     ///
     /// # Errors
     /// Signals that cannot be listened for; as [`Handle::shutdown`].
     pub async fn until_signal(self) -> Result<(), Error> {
-        let why = |why| Error::File { path: "signals".into(), why };
-        let mut signals = Signals::new().map_err(why)?;
-        signals.next().await;
+        self.until(Hangups::none()).await
+    }
+
+    /// As [`Handle::until_signal`]; until then each SIGHUP is a [`Handle::reload`].
+    ///
+    /// # Errors
+    /// As [`Handle::until_signal`].
+    pub async fn until_signal_reloading(self) -> Result<(), Error> {
+        self.until(Hangups::new().map_err(signals)?).await
+    }
+
+    async fn until(self, mut hangups: Hangups) -> Result<(), Error> {
+        let mut signals = Signals::new().map_err(signals)?;
+        loop {
+            tokio::select! {
+                () = signals.next() => break,
+                () = hangups.next() => drop(self.reload().await),
+            }
+        }
         tracing::info!("told to end: finishing what is in flight");
         let over = self.phases.over.clone();
         let ending = self.shutdown();
@@ -138,6 +174,10 @@ impl Handle {
     }
 }
 
+fn signals(why: std::io::Error) -> Error {
+    Error::File { path: "signals".into(), why }
+}
+
 /// The signals that tell a process to end.
 struct Signals {
     #[cfg(unix)]
@@ -160,5 +200,41 @@ impl Signals {
         }
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// The signals that tell a process to read its files again.
+struct Hangups {
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangups {
+    /// Not listened for: a hang-up ends the process, as the system has it.
+    const fn none() -> Self {
+        Self {
+            #[cfg(unix)]
+            hangup: None,
+        }
+    }
+
+    fn new() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            #[cfg(unix)]
+            hangup: Some(signal(SignalKind::hangup())?),
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(hangup) = &mut self.hangup
+            && hangup.recv().await.is_some()
+        {
+            return;
+        }
+        // No more will come.
+        std::future::pending().await
     }
 }

@@ -38,6 +38,10 @@ pub struct Settings {
     pub model: model::Settings,
     /// Bounds of the response cache. Which answers are kept is set per model route.
     pub cache: cache::Settings,
+    /// Bounds of the index of similar questions. Which routes use it is set per model route.
+    pub semantic: cache::SemanticSettings,
+    /// Bounds of the state of runs.
+    pub state: cache::StateSettings,
     /// Who may do what, beyond grants.
     pub policy: Policy,
     /// Where data and keys lie.
@@ -60,6 +64,8 @@ impl Default for Settings {
             identity: Identity::default(),
             model: model::Settings::default(),
             cache: cache::Settings::default(),
+            semantic: cache::SemanticSettings::default(),
+            state: cache::StateSettings::default(),
             policy: Policy::default(),
             storage: Storage::default(),
             records: records::Options::default(),
@@ -91,7 +97,8 @@ impl Listener {
     }
 }
 
-/// A certificate and its key, in PEM files. They are read when the server starts.
+/// A certificate and its key, in PEM files. They are read when the server starts, and again on
+/// SIGHUP.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
@@ -173,7 +180,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// The file; it is read again by `POST /admin/v1/policy/reload`. Default: none; whoever
+    /// The file; it is read again by `POST /admin/v1/policy/reload` and on SIGHUP. Default: none; whoever
     /// holds the grant may.
     pub file: Option<PathBuf>,
 }
@@ -279,7 +286,8 @@ impl Settings {
     /// # Errors
     /// [`Error::Settings`], naming the field and the rule.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { name, data, control, limits, identity, model, cache, .. } = self;
+        let Self { name, data, control, limits, identity, model, cache, semantic, state, .. } =
+            self;
         ids::ServiceName::parse(name)
             .map_err(|_| Error::settings("name", "1 to 63 of a-z, 0-9, '-', '_'"))?;
         limits.check()?;
@@ -292,6 +300,8 @@ impl Settings {
             return Err(Error::settings("control.address", "not the data plane's"));
         }
         cache.check()?;
+        semantic.check()?;
+        state.check()?;
         model.check()?;
         Ok(())
     }
@@ -392,6 +402,9 @@ mod tests {
             (r#"{"limits":{"body_bytes":67108864}}"#, "limits.bodies_bytes_per_tenant"),
             (r#"{"limits":{"bodies_bytes_total":1}}"#, "limits.bodies_bytes_total"),
             (r#"{"name":"A B"}"#, "name"),
+            (r#"{"state":{"history":65}}"#, "history"),
+            (r#"{"state":{"value_bytes":1}}"#, "`value_bytes`"),
+            (r#"{"semantic":{"bytes_total":1}}"#, "bytes_total"),
             (r#"{"data":{"hosts":["https://x"]}}"#, "data.hosts"),
             (r#"{"data":{"address":"127.0.0.1:8643"}}"#, "control.address"),
             (r#"{"identity":{"issuer":""}}"#, "identity.issuer"),

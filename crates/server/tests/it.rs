@@ -3,17 +3,25 @@
 #[cfg(test)]
 mod it {
     mod ambiguity;
+    mod anthropic;
     mod authority;
+    mod batches;
     mod bounds;
     mod drain;
     mod exchange;
+    mod handles;
     mod incidents;
     mod issuer;
+    mod kept;
     mod life;
     mod load;
+    mod models;
     mod ratchet;
+    mod reload;
     mod revocation;
     mod rig;
+    mod similar;
+    mod state;
     mod two_tenants;
     mod upstream;
     mod wire;

@@ -60,6 +60,7 @@ pub(crate) async fn set(
     let scope = enter(&app, &operator, &ask, "credential.set", &provider, &why).await?;
     let version =
         app.credentials.of(&scope).set(&provider, workflow.as_ref(), secret, shared).await?;
+    app.shared.forget().await;
     ok(&json!({"provider": provider, "workflow": workflow, "shared": shared, "version": version}))
 }
 
@@ -71,6 +72,7 @@ pub(crate) async fn remove(app: Arc<App>, operator: Operator, ask: Ask) -> Resul
     if !app.credentials.of(&scope).remove(&provider, workflow.as_ref()).await? {
         return Err(Fault::new("directory.missing", "there is no such credential"));
     }
+    app.shared.forget().await;
     ok(&json!({"provider": provider, "workflow": workflow}))
 }
 

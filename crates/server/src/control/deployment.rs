@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::File;
 
-use super::{Why, announce, cause, needed, time};
+use super::{Why, announce, cause, models, needed, time};
 use crate::{
     App, Settings,
     ask::{Ask, ok},
@@ -23,12 +23,13 @@ use crate::{
 };
 
 /// The files of the store, with the names that figures have for them.
-const FILES: [(File, &str); 5] = [
+const FILES: [(File, &str); 6] = [
     (File::Core, "core"),
     (File::Queue, "queue"),
     (File::Records, "records"),
     (File::Memory, "memory"),
     (File::Cache, "cache"),
+    (File::State, "state"),
 ];
 
 /// A backup.
@@ -80,6 +81,17 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
         })
         .collect();
     let (cached, records) = (app.cache.counts(), app.recorder.counts());
+    let routes: Vec<_> = app
+        .settings
+        .model
+        .routes
+        .iter()
+        .map(|route| {
+            let (name, aliases) = (&route.name, &route.aliases);
+            json!({"name": name, "aliases": aliases, "semantic": route.semantic.is_some()})
+        })
+        .collect();
+    let similar = app.semantic.counts();
     ok(&json!({
         "name": app.settings.name,
         "version": env!("CARGO_PKG_VERSION"),
@@ -90,7 +102,10 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
         "audience": app.doors.audience(),
         "policy": {"version": policy.version.to_string(), "policies": policy.policies},
         "models": app.settings.model.routes.len(),
+        "routes": routes,
         "providers": app.settings.model.providers.len(),
+        "shared_credentials": app.shared.get(&app).await.as_deref(),
+        "semantic": {"tenants": similar.tenants, "bytes": similar.bytes},
         "cache": {
             "hits": cached.hits,
             "misses": cached.misses,
@@ -139,6 +154,7 @@ pub(crate) async fn metrics(app: Arc<App>, who: Watching, _: Ask) -> Result<Resp
     {
         out.sample("bulkhead_events_total", &[("end", end)], count);
     }
+    write_models(&app, &mut out).await;
     write_store(&app, &mut out);
     out.family("bulkhead_ready", "gauge", "Whether requests are taken.");
     out.sample("bulkhead_ready", &[], u64::from(app.is_ready()));
@@ -146,6 +162,24 @@ pub(crate) async fn metrics(app: Arc<App>, who: Watching, _: Ask) -> Result<Resp
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)
+}
+
+/// What providers share between tenants, and what is remembered of what questions mean.
+async fn write_models(app: &App, out: &mut Text) {
+    const SHARED: &str = "bulkhead_model_shared_prompt_cache";
+    if let Some(shared) = app.shared.get(app).await {
+        out.family(
+            SHARED,
+            "gauge",
+            "Whether tenants share a domain of prompt caching at a provider: one account or one server, and no salt.",
+        );
+        for provider in &app.settings.model.providers {
+            let shares = models::shares_prompts(provider, &shared);
+            out.sample(SHARED, &[("provider", provider.id.as_str())], u64::from(shares));
+        }
+    }
+    out.family("bulkhead_semantic_bytes", "gauge", "Bytes in the index of similar questions.");
+    out.sample("bulkhead_semantic_bytes", &[], app.semantic.counts().bytes);
 }
 
 fn write_store(app: &App, out: &mut Text) {

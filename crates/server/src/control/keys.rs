@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Paging, Why, announce, announce_to, cause, ends, enter, enter_into, may_enter, named, needed,
-    tenant, time,
+    Paging, Why, announce, announce_to, cause, ends, enter, enter_into, exist, may_enter, named,
+    needed, tenant, time,
 };
 use crate::{
     App,
@@ -134,6 +134,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Fault> {
     let Create { workflow, scope, ttl_seconds, reason } = ask.json(&app).await?;
     let reason = needed(&ask, reason)?;
+    exist(&app, &scope)?;
     may_enter(&operator, "key.create").await?;
     let secret = Secret::draw(Kind::ApiKey, &*app.entropy);
     let entered = enter(&app, &operator, &ask, "key.create", secret.prefix(), &reason).await?;
@@ -204,6 +205,7 @@ pub(crate) async fn mint(
 ) -> Result<Response, Fault> {
     let mint: Mint = ask.json(&app).await?;
     let reason = needed(&ask, mint.reason)?;
+    exist(&app, &mint.scope)?;
     let action = if mint.run_grant { "run_grant.mint" } else { "token.mint" };
     may_enter(&operator, action).await?;
     let whose = (mint.tenant.as_str(), &mint.environment);

@@ -9,7 +9,7 @@ use scope::{Entry, Grants, Kind, Listed, Operator, OperatorRecord, Right, Secret
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Paging, Why, announce, cause, ends, may_enter, time};
+use super::{Paging, Why, announce, cause, ends, exist, may_enter, time};
 use crate::{
     App,
     ask::{Ask, created, ok},
@@ -73,6 +73,7 @@ pub(crate) async fn create_service(
     mut ask: Ask,
 ) -> Result<Response, Fault> {
     let new: NewService = ask.json(&app).await?;
+    exist(&app, &new.scope)?;
     // Whoever has a service's credential has those of its tenants.
     may_enter(&by, "service.create").await?;
     announce(&by, "service.create", &new.name, &cause(&ask, new.reason)?).await?;

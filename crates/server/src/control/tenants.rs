@@ -6,7 +6,7 @@ use axum::response::Response;
 use directory::{Applied, Change, Document, Page, TenantSpec, What};
 use http::StatusCode;
 use ids::{AccountId, Alias, Environment, System, TenantId};
-use scope::{Operator, Status, TenantRecord};
+use scope::{Operator, Scope, Status, TenantRecord, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -110,13 +110,16 @@ pub(crate) async fn change(
     let (record, reason) = (tenant(&app, &ask).await?, cause(&ask, reason)?);
     erase::not_begun(&app, &record.id).await?;
     announce(&operator, "tenant.change", &record.id, &reason).await?;
-    announce_to(&operator, &record, "tenant.change", &reason).await?;
+    let mut scopes = announce_to(&operator, &record, "tenant.change", &reason).await?;
+    scopes.retain(|scope| environments.as_ref().is_some_and(|e| !e.contains(scope.environment())));
     if let Some(kept) = &environments {
         let had = record.environments.iter().map(|had| &had.name);
         former::remember(&app, &record.id, had.filter(|had| !kept.contains(had))).await?;
     }
     let spec = TenantSpec { aliases, environments, accounts, ..TenantSpec::of(record.id.clone()) };
-    ok(&shown(&app.registry.change_tenant(spec).await?))
+    let changed = app.registry.change_tenant(spec).await?;
+    forget_questions(&app, &scopes);
+    ok(&shown(&changed))
 }
 
 pub(crate) async fn apply(
@@ -135,19 +138,30 @@ pub(crate) async fn apply(
             erase::not_begun(&app, tenant).await?;
         }
         announce(&operator, "tenants.apply", about, &reason).await?;
-        announce_each(&app, &operator, &changes, &reason).await?;
+        let scopes = announce_each(&app, &operator, &changes, &reason).await?;
         changes = app.registry.apply(document, Applied { prune, dry_run: false }).await?;
+        forget_questions(&app, &scopes);
     }
     ok(&json!({"changes": changes, "dry_run": dry_run}))
 }
 
-/// What takes something from a tenant is in its own logs, too.
+/// What questions meant can be read out of the vectors of them, and these lie open in memory: of
+/// whoever is not served any more none is kept, and none is added once its scope has ended.
+fn forget_questions(app: &App, scopes: &[Scope<Write>]) {
+    for scope in scopes.iter().filter(|_| !ids::planted::is("suspension-keeps-questions")) {
+        app.semantic.of(scope).clear();
+    }
+}
+
+/// What takes something from a tenant is in its own logs, too. Scopes of those that lose an
+/// environment, or all.
 async fn announce_each(
     app: &App,
     operator: &Operator,
     changes: &[Change],
     reason: &str,
-) -> Result<(), Fault> {
+) -> Result<Vec<Scope<Write>>, Fault> {
+    let mut scopes = Vec::new();
     for Change { tenant, what } in changes {
         let action = match what {
             What::Suspended => "tenant.suspend",
@@ -159,10 +173,13 @@ async fn announce_each(
             _ => continue,
         };
         if let Some(record) = app.registry.find(tenant.as_str()).await? {
-            announce_to(operator, &record, action, reason).await?;
+            let entered = announce_to(operator, &record, action, reason).await?;
+            if *what != What::Resumed {
+                scopes.extend(entered);
+            }
         }
     }
-    Ok(())
+    Ok(scopes)
 }
 
 pub(crate) async fn suspend(
@@ -170,17 +187,19 @@ pub(crate) async fn suspend(
     operator: Operator,
     ask: Ask,
 ) -> Result<Response, Fault> {
-    let id = announced(&app, &operator, ask, "tenant.suspend", needed).await?;
-    ok(&shown(&app.registry.suspend(&id).await?))
+    let (id, scopes) = announced(&app, &operator, ask, "tenant.suspend", needed).await?;
+    let suspended = app.registry.suspend(&id).await?;
+    forget_questions(&app, &scopes);
+    ok(&shown(&suspended))
 }
 
 pub(crate) async fn resume(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
-    let id = announced(&app, &operator, ask, "tenant.resume", cause).await?;
+    let (id, _) = announced(&app, &operator, ask, "tenant.resume", cause).await?;
     ok(&shown(&app.registry.resume(&id).await?))
 }
 
 pub(crate) async fn revoke(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
-    let id = announced(&app, &operator, ask, "tenant.revoke", needed).await?;
+    let (id, _) = announced(&app, &operator, ask, "tenant.revoke", needed).await?;
     ok(&shown(&app.registry.revoke_all(&id).await?))
 }
 
@@ -190,13 +209,13 @@ async fn announced(
     mut ask: Ask,
     action: &'static str,
     why: fn(&Ask, Option<String>) -> Result<String, Fault>,
-) -> Result<TenantId, Fault> {
+) -> Result<(TenantId, Vec<Scope<Write>>), Fault> {
     let Why { reason } = ask.json(app).await?;
     let (reason, record) = (why(&ask, reason)?, tenant(app, &ask).await?);
     erase::not_begun(app, &record.id).await?;
     announce(operator, action, &record.id, &reason).await?;
-    announce_to(operator, &record, action, &reason).await?;
-    Ok(record.id)
+    let scopes = announce_to(operator, &record, action, &reason).await?;
+    Ok((record.id, scopes))
 }
 
 /// Erases. May be asked again, and goes on where it was cut off. `202` while rows whose keys are

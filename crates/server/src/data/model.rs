@@ -1,82 +1,114 @@
-//! The OpenAI-shaped routes: chat completions and models.
+//! The endpoints of models: chat completions, responses, embeddings, messages, and the list.
 
 use std::sync::Arc;
 
-use axum::{
-    body::{Body, Bytes},
-    response::Response,
-};
-use gate::{Action, Coded as _, Hop};
+use axum::{body::Body as Bytestream, response::Response};
+use gate::{Action, Hop};
 use http::{HeaderName, HeaderValue, header};
-use ids::{RequestId, StepId};
-use model::{Answer, CallerCache, ChatRequest, ModelCard};
-use records::{End, Event};
-use scope::{Decision, Scope, Write};
+use model::{Answer, Api, CacheStatus, Caller, ModelCard, Request};
+use scope::{Scope, Write};
 use serde_json::{Value, json};
 
+use super::{
+    body::{self, Body},
+    cache::CACHE,
+    stepped,
+};
 use crate::{
     App,
     ask::{Ask, ok},
     fault::Fault,
-    load::Charge,
 };
 
-/// What the cache had to do with an answer.
-const CACHE: HeaderName = HeaderName::from_static("x-bulkhead-cache");
-/// The step of the run, as the caller names it; for records alone.
-const STEP: &str = "x-bulkhead-step";
-/// A body of more bytes is not understood where others wait for it.
-const LARGE: usize = 256 * 1024;
+/// How alike the question was whose answer this is.
+const SIMILARITY: HeaderName = HeaderName::from_static("x-bulkhead-similarity");
+/// That no similar question was looked for, and why.
+const SEMANTIC: HeaderName = HeaderName::from_static("x-bulkhead-semantic");
 
-pub(crate) async fn chat(
+pub(crate) async fn chat(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Result<Response, Fault> {
+    asked(app, scope, ask, Api::Chat).await
+}
+
+pub(crate) async fn responses(
+    app: Arc<App>,
+    scope: Scope<Write>,
+    ask: Ask,
+) -> Result<Response, Fault> {
+    asked(app, scope, ask, Api::Responses).await
+}
+
+pub(crate) async fn embeddings(
+    app: Arc<App>,
+    scope: Scope<Write>,
+    ask: Ask,
+) -> Result<Response, Fault> {
+    asked(app, scope, ask, Api::Embeddings).await
+}
+
+pub(crate) async fn messages(
+    app: Arc<App>,
+    scope: Scope<Write>,
+    ask: Ask,
+) -> Result<Response, Fault> {
+    asked(app, scope, ask, Api::Messages).await
+}
+
+pub(crate) async fn count_tokens(
+    app: Arc<App>,
+    scope: Scope<Write>,
+    ask: Ask,
+) -> Result<Response, Fault> {
+    asked(app, scope, ask, Api::CountTokens).await
+}
+
+pub(crate) const fn action(api: Api) -> Action {
+    match api {
+        Api::Chat => Action::Chat,
+        Api::Responses => Action::Responses,
+        Api::Embeddings => Action::Embeddings,
+        Api::Messages | Api::CountTokens => Action::Messages,
+    }
+}
+
+/// Asks a model at one of its endpoints.
+async fn asked(
     app: Arc<App>,
     scope: Scope<Write>,
     mut ask: Ask,
+    api: Api,
 ) -> Result<Response, Fault> {
-    let wishes = CallerCache::from_headers(ask.headers())?;
-    let step = step(&ask)?;
-    let request = ask.request;
-    // Nothing is read for whoever may not ask, or asks for too much at once.
-    let unread = Hop::model(Action::Chat, "*", request);
-    if !scope.may(unread.grant()) {
-        let error = scope::Error::Grant(unread.grant().to_owned());
-        app.gate.refuse(&scope, &unread, error.code(), &error.to_string()).await;
-        return Err(error.into());
-    }
-    let entered = app.load.enter(&scope, &unread);
-    let entered =
-        entered.inspect_err(|fault| turned_away(&app, &scope, &unread, request, fault))?;
-    let read = ask.body_of(&app, &scope, app.model.limits().body_bytes).await;
-    let (body, charge) =
-        read.inspect_err(|fault| turned_away(&app, &scope, &unread, request, fault))?;
-    let size = body.len() as u64;
+    let caller = Caller::from_headers(ask.headers())?;
+    let unread = stepped(&ask, Hop::model(action(api), "*", ask.request))?;
+    let most = app.model.limits().body_bytes;
+    let Body { bytes, charge, entered } = body::read(&app, &scope, &mut ask, &unread, most).await?;
+    let size = bytes.len() as u64;
     let described = |target: &str| {
-        let mut hop = Hop::model(Action::Chat, target, request).bytes_in(size);
-        if let Some(step) = &step {
-            hop = hop.step(step.clone());
-        }
-        hop
+        let hop = Hop::model(action(api), target, ask.request).bytes_in(size);
+        stepped(&ask, hop)
     };
-    let (parsed, charge) = understood(&app, &scope, body, charge).await?;
-    let chat = match parsed {
-        Ok(chat) => chat,
-        Err(error) => {
-            if error.code() == "scope.mismatch" {
-                let hop = described("body");
-                app.gate.refuse(&scope, &hop, error.code(), &error.to_string()).await;
-            }
-            return Err(error.into());
-        }
+    let (parsed, charge) =
+        body::understood(&app, &scope, bytes, charge, move |app, scope, body| {
+            let asked = Request::parse(api, body, app.model.limits())?;
+            asked.concur(scope)?;
+            Ok(asked)
+        })
+        .await?;
+    let asked = match parsed {
+        Ok(asked) => asked,
+        Err(error) => return Err(body::refused(&app, &scope, &described("body")?, error).await),
     };
-    let mut hop = described(chat.model()).stream(chat.stream());
-    if let Some(route) = app.model.route(chat.model()) {
-        hop = hop.provider(route.provider.clone());
+    // Policies know a route by its name, whichever of its names the caller used.
+    let route = app.model.route(asked.model());
+    let name = route.map_or(asked.model(), |route| route.name.as_str());
+    let mut hop = described(name)?.stream(asked.stream());
+    for provider in app.model.providers(asked.model()) {
+        hop = hop.provider(provider);
     }
     let model = &app.model;
     let answer = app
         .gate
         .pass(&scope, hop, |pass| async {
-            Ok::<_, Fault>(model.chat(&scope, pass, chat, wishes).await?)
+            Ok::<_, Fault>(model.ask(&scope, pass, asked, caller).await?)
         })
         .await?;
     // The body is gone; from here on the gate's own place counts.
@@ -84,64 +116,27 @@ pub(crate) async fn chat(
     Ok(wire(answer))
 }
 
-/// Load is no question of rights: it has its event, and no entry in the audit log.
-fn turned_away(app: &App, scope: &Scope<Write>, hop: &Hop, request: RequestId, fault: &Fault) {
-    if fault.code() != "limit.concurrency" {
-        return;
-    }
-    let now = app.clock.now();
-    let mut event = Event::of(scope, now, request, hop.surface(), hop.action());
-    event.decision = Decision::Denied;
-    event.end = End::Failed;
-    event.code = Some(fault.code().into());
-    app.recorder.event(scope, event);
-}
-
-/// A large body takes a thread of its own, and a tenant has only so many of them at once.
-async fn understood(
-    app: &Arc<App>,
-    scope: &Scope<Write>,
-    body: Bytes,
-    charge: Charge,
-) -> Result<(Result<ChatRequest, model::Error>, Charge), Fault> {
-    if body.len() <= LARGE {
-        return Ok((parse(app, scope, body), charge));
-    }
-    let lane = app.load.lane(scope).await?;
-    let (app, scope) = (Arc::clone(app), scope.clone());
-    let parsing = tokio::task::spawn_blocking(move || {
-        let parsed = parse(&app, &scope, body);
-        // Whoever hangs up meanwhile gives neither back before this is over.
-        drop(lane);
-        (parsed, charge)
-    });
-    parsing.await.map_err(|panicked| Fault::internal(&panicked))
-}
-
-/// A body that is whole, unambiguous, and names nobody else.
-fn parse(app: &App, scope: &Scope<Write>, body: Bytes) -> Result<ChatRequest, model::Error> {
-    let chat = ChatRequest::parse(body, app.model.limits())?;
-    chat.concur(scope)?;
-    Ok(chat)
-}
-
-fn step(ask: &Ask) -> Result<Option<StepId>, Fault> {
-    let Some(step) = ask.headers().get(STEP) else { return Ok(None) };
-    let step = step.to_str().map_err(|_| Fault::malformed("a step that is not text"))?;
-    Ok(Some(StepId::parse(step)?))
-}
-
-fn wire(answer: Answer) -> Response {
-    let Answer { status, content_type, cache, retry_after, body } = answer;
+pub(super) fn wire(answer: Answer) -> Response {
+    let Answer { status, content_type, cache, retry_after, semantic_off, body } = answer;
     let body = match body {
-        model::Body::Full(bytes) => Body::from(bytes),
-        model::Body::Stream(stream) => Body::from_stream(stream),
+        model::Body::Full(bytes) => Bytestream::from(bytes),
+        model::Body::Stream(stream) => Bytestream::from_stream(stream),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(CACHE, HeaderValue::from_static(cache.as_str()));
+    if let CacheStatus::Semantic { similarity } = cache
+        && let Ok(similarity) = HeaderValue::from_str(&format!("{similarity:.4}"))
+    {
+        headers.insert(SIMILARITY, similarity);
+    }
+    if let Some(why) = semantic_off
+        && let Ok(off) = HeaderValue::from_str(&format!("off; reason={why}"))
+    {
+        headers.insert(SEMANTIC, off);
+    }
     if let Some(retry_after) = retry_after {
         headers.insert(header::RETRY_AFTER, retry_after);
     }
@@ -167,8 +162,10 @@ async fn cards(
     ask: &Ask,
     target: &str,
 ) -> Result<Vec<ModelCard>, Fault> {
-    let hop = Hop::model(Action::Models, target, ask.request);
     let model = &app.model;
+    // Policies know a route by its name, whichever of its names the caller used.
+    let target = model.route(target).map_or(target, |route| route.name.as_str());
+    let hop = Hop::model(Action::Models, target, ask.request);
     app.gate.pass(scope, hop, |pass| async { Ok(model.models(scope, pass).await?) }).await
 }
 

@@ -14,6 +14,7 @@ use crate::{
     App,
     ask::{Ask, ok},
     fault::Fault,
+    held::held,
 };
 
 #[derive(Debug, Deserialize)]
@@ -34,12 +35,11 @@ pub(crate) async fn audit(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Resul
     let after = number(paging.after.as_deref())?;
     let limit = paging.limit();
     let hop = Hop::records(Reading::Audit, ask.request);
-    let log = &app.audit.of(&scope);
+    let (log, scope) = (&app.audit.of(&scope), &scope);
     app.gate
-        .pass(&scope, hop, |pass| async move {
-            let _held = pass;
+        .pass(scope, hop, |pass| async move {
             let listed = log.list(after, limit).await?;
-            ok(&entries(&listed, limit))
+            Ok(held(ok(&entries(&listed, limit))?, scope, pass).await)
         })
         .await
 }
@@ -67,11 +67,10 @@ pub(crate) async fn audit_export(
     let paging: Paging = ask.query(&app)?;
     let (after, limit) = (number(paging.after.as_deref())?, exported(paging.limit));
     let hop = Hop::records(Reading::Audit, ask.request);
-    let log = &app.audit.of(&scope);
+    let (log, scope) = (&app.audit.of(&scope), &scope);
     app.gate
-        .pass(&scope, hop, |pass| async move {
-            let _held = pass;
-            ok(&log.export(after, limit).await?)
+        .pass(scope, hop, |pass| async move {
+            Ok(held(ok(&log.export(after, limit).await?)?, scope, pass).await)
         })
         .await
 }
@@ -89,13 +88,12 @@ pub(crate) async fn run_events(
     let (recorder, scope, filter) = (&app.recorder, &scope, &filter);
     app.gate
         .pass(scope, hop, |pass| async move {
-            let _held = pass;
             let listed = recorder.list(scope, filter).await?;
             // Another tenant's run and one that never was look the same from here.
             if listed.is_empty() && filter.after.is_none() {
                 return Err(Fault::not_found());
             }
-            ok(&page(&listed, filter.limit))
+            Ok(held(ok(&page(&listed, filter.limit))?, scope, pass).await)
         })
         .await
 }

@@ -18,9 +18,12 @@ pub(crate) async fn jwks(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
 
 /// RFC 9728: where a client that was refused learns whose tokens are accepted.
 pub(crate) async fn resource(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
+    // Where to go is a URL; the name of our own issuer need not be one.
+    let mut servers = app.doors.issuers();
+    servers.retain(|issuer| issuer.contains("://"));
     ok(&json!({
         "resource": app.resource(),
-        "authorization_servers": app.doors.issuers(),
+        "authorization_servers": servers,
         "bearer_methods_supported": ["header"],
         "scopes_supported": app.grants(),
         "resource_name": app.settings.name,

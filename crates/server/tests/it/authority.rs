@@ -41,6 +41,33 @@ fn wanted() -> Value {
         "scope": "audit:read records:read"})
 }
 
+/// A misspelled grant is found out when it is given, not at the first hop.
+#[tokio::test]
+async fn a_grant_has_to_be_one_of_ours() {
+    let rig = Rig::start().await;
+    let service = json!({"name": "mine", "tenants": ["acme"], "environments": ["live"],
+        "workflows": ["*"]});
+    for (scope, found) in [
+        ("audit:read records:read", true),
+        ("model:*", true),
+        ("model:chta", false),
+        ("audit:read models:*", false),
+    ] {
+        let asked = [
+            (TOKENS, wanted()),
+            (KEYS, json!({"workflow": "w"})),
+            ("/admin/v1/services", service.clone()),
+        ];
+        for (path, mut body) in asked {
+            body["scope"] = scope.into();
+            let reply = rig.admin(Method::POST, path, body).await;
+            let taken = reply.status == 201 || reply.status == 409;
+            assert_eq!(taken, found, "{path} {scope}: {}", reply.text());
+            assert!(found || reply.text().contains("there are: audit:read"), "{}", reply.text());
+        }
+    }
+}
+
 /// Whoever gives out a credential of a tenant can use it, so it takes what entering takes.
 #[tokio::test]
 async fn a_credential_of_a_tenant_takes_the_right_to_enter_and_a_reason() {
@@ -61,6 +88,8 @@ async fn a_credential_of_a_tenant_takes_the_right_to_enter_and_a_reason() {
         (KEYS, new.clone()),
         (&rotate, json!({})),
         ("/admin/v1/services", service),
+        // Trying a credential is using it.
+        ("/admin/v1/tenants/acme/environments/live/models/test", json!({})),
     ];
     let writer = operator(&rig, "writer", &["read", "write"]).await;
     for (path, body) in &asked {
@@ -75,7 +104,14 @@ async fn a_credential_of_a_tenant_takes_the_right_to_enter_and_a_reason() {
         .collect();
     assert_eq!(
         denied,
-        ["token.mint", "run_grant.mint", "key.create", "key.rotate", "service.create"]
+        [
+            "token.mint",
+            "run_grant.mint",
+            "key.create",
+            "key.rotate",
+            "service.create",
+            "model.test"
+        ]
     );
     for (path, body) in &asked[..3] {
         let reply = unsaid(&rig, &rig.operator, Method::POST, path, body.clone()).await;
@@ -126,9 +162,12 @@ async fn every_change_of_a_tenant_is_in_both_logs() {
     let live = "/admin/v1/tenants/acme/environments/live";
     rig.admin(Method::POST, &format!("{live}/data-key/rotate"), Value::Null).await.good();
     rig.admin(Method::DELETE, &format!("{live}/credentials/standin"), Value::Null).await.good();
+    let tried = rig.admin(Method::POST, &format!("{live}/models/test"), json!({})).await.good();
+    assert!(!tried.text().contains("sk-"), "{}", tried.text());
     let (own, deployment) = (rig.audit("acme", "live").await, log(&rig).await);
     for action in [
         "credential.set",
+        "model.test",
         "key.create",
         "token.mint",
         "key.rotate",

@@ -97,6 +97,19 @@ async fn caller_id() {
             assert!(own.starts_with("req_") && own.len() == 36, "{own}");
         }
     }
+    // What A made at the provider answers to A alone, by whatever name B asks.
+    let json = [("content-type", "application/json")];
+    let body = json!({"model": "plain", "input": "what do we owe?"}).to_string();
+    let made = rig.call(&a, Method::POST, "/v1/responses", &json, body).await.good().json();
+    let id = made["id"].as_str().unwrap();
+    rig.get(&a, &format!("/v1/responses/{id}")).await.good();
+    rig.get(&b, &format!("/v1/responses/{id}")).await.refused(404, "model.handle");
+    for name in ids {
+        let headers = [json[0], (name, id)];
+        let body = json!({"model": "plain", "input": "and?", "previous_response_id": id});
+        let cited = rig.call(&b, Method::POST, "/v1/responses", &headers, body.to_string()).await;
+        cited.refused(404, "model.handle");
+    }
     // Nor does an id of A's own make two of its requests one.
     let headers = [("x-request-id", theirs.as_str())];
     let again = rig.chat_with(&a, &headers, chat_body("plain", "else?", false)).await.good();
@@ -168,15 +181,29 @@ async fn caller_namespace() {
     let rig = Rig::start().await;
     let (a, b) = (rig.token("acme", "live", ALL).await, rig.token("globex", "live", ALL).await);
     rig.chat(&a, "cached", "our secret").await.good();
+    // What SDKs and clients of gateways send is taken, and says nothing.
     for (field, value) in [
         ("cache", json!({"namespace": "acme"})),
         ("cache_key", json!("acme")),
         ("cache_salt", json!("acme")),
+        ("prompt_cache_key", json!("acme")),
+        ("user", json!("acme")),
+        ("safety_identifier", json!("acme")),
         ("namespace", json!("acme")),
         ("Cache-Namespace", json!("acme")),
+        ("extraKey", json!("acme")),
     ] {
         let mut body = chat_body("cached", "our secret", false);
         body[field] = value;
+        let reply = rig.chat_with(&b, &[], body).await.good();
+        assert!(reply.text().contains("globex/live #"), "{field}: {}", reply.text());
+        let sent = rig.upstream.seen().pop().unwrap();
+        assert!(!sent.body.to_string().contains("acme"), "{field}: {}", sent.body);
+    }
+    // What would choose more than that is refused by name.
+    for field in ["session_id", "kv_transfer_params", "extra_headers", "api_base", "rid"] {
+        let mut body = chat_body("cached", "our secret", false);
+        body[field] = json!("acme");
         rig.chat_with(&b, &[], body).await.refused(400, "request.unsupported");
     }
     for name in ["x-cache-namespace", "helicone-cache-seed", "cf-aig-cache-key", "x-bf-cache-key"] {

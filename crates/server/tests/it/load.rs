@@ -1,5 +1,7 @@
 //! Whoever takes too much is the one who gets no more of it.
 
+use std::time::Duration;
+
 use bulkhead_server::routes::Plane;
 use bytes::Bytes;
 use futures_util::stream;
@@ -18,6 +20,18 @@ use tokio::{
 
 use super::rig::{ALL, Rig, chat_body};
 
+/// Every way in for a tenant's body.
+const BODIES: [&str; 9] = [
+    "POST /v1/chat/completions",
+    "POST /v1/responses",
+    "POST /v1/embeddings",
+    "POST /v1/messages",
+    "POST /v1/messages/count_tokens",
+    "POST /v1/files",
+    "POST /v1/batches",
+    "PUT /v1/cache/e/k",
+    "PUT /v1/state/r/k",
+];
 const PLANES: [Plane; 2] = [Plane::Data, Plane::Control];
 
 async fn connect(rig: &Rig, plane: Plane) -> TcpStream {
@@ -33,9 +47,14 @@ async fn rest(stream: &mut TcpStream) -> String {
 
 /// A chat request that announces so many bytes, and sends one of them.
 async fn half(rig: &Rig, token: &str, length: usize) -> TcpStream {
+    half_of(rig, token, "POST /v1/chat/completions", length).await
+}
+
+/// The same of another endpoint.
+async fn half_of(rig: &Rig, token: &str, what: &str, length: usize) -> TcpStream {
     let mut stream = connect(rig, Plane::Data).await;
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+        "{what} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -121,10 +140,13 @@ async fn a_connection_with_a_credential_is_not() {
 async fn no_body_is_read_for_who_may_not_ask() {
     let rig = Rig::start().await;
     let token = rig.token("acme", "live", "audit:read").await;
-    let answer = rest(&mut half(&rig, &token, 100_000).await).await;
-    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("scope.grant"), "{answer}");
+    for what in BODIES {
+        let answer = rest(&mut half_of(&rig, &token, what, 100_000).await).await;
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("scope.grant"), "{answer}");
+    }
     let audit = rig.audit("acme", "live").await;
-    assert!(audit.iter().any(|entry| entry["code"] == "scope.grant"), "{audit:?}");
+    let denied = audit.iter().filter(|entry| entry["code"] == "scope.grant").count();
+    assert_eq!(denied, BODIES.len(), "{audit:?}");
 }
 
 #[tokio::test]
@@ -158,12 +180,16 @@ async fn bodies_of_a_tenant_are_bounded_and_nobody_elses() {
     let [acme, globex] = [rig.token("acme", "live", ALL), rig.token("globex", "live", ALL)];
     let (acme, globex) = tokio::join!(acme, globex);
     let long = "x".repeat(20_000);
-    let half = half(&rig, &acme, 60_000).await;
-    until(&rig, &acme, &long, 429).await;
-    rig.chat(&globex, "plain", &long).await.good();
-    rig.chat(&acme, "plain", "a short one fits").await.good();
-    drop(half);
-    until(&rig, &acme, &long, 200).await;
+    // A key is for no run.
+    let key = rig.key("acme", "live").await["secret"].as_str().unwrap().to_owned();
+    for what in BODIES {
+        let half = half_of(&rig, &key, what, 60_000).await;
+        until(&rig, &acme, &long, 429).await;
+        rig.chat(&globex, "plain", &long).await.good();
+        rig.chat(&acme, "plain", "a short one fits").await.good();
+        drop(half);
+        until(&rig, &acme, &long, 200).await;
+    }
 }
 
 #[tokio::test]
@@ -207,6 +233,38 @@ async fn a_body_is_the_same_in_small_pieces_and_in_large_ones() {
     let mut foreign = body;
     foreign["tenant_id"] = "globex".into();
     rig.chat_with(&token, &[], foreign).await.refused(403, "scope.mismatch");
+}
+
+/// What agents keep is as large, and takes its reader as long.
+#[tokio::test]
+async fn a_value_that_is_not_read_keeps_its_place_and_ends_with_the_credential() {
+    let rig = Rig::with(|settings| {
+        settings.limits.hops_per_tenant = 1;
+        settings.state.value_max_bytes = 8 << 20;
+        settings.cache.value_max_bytes = 8 << 20;
+    })
+    .await;
+    let value = "x".repeat(8_000_000);
+    for path in ["/v1/state/r/k", "/v1/cache/e/k"] {
+        let minted = rig.minted("acme", "live", &[("scope", ALL), ("run", "r")]).await;
+        let token = minted["access_token"].as_str().unwrap().to_owned();
+        rig.call(&token, Method::PUT, path, &[], value.clone()).await.good();
+        let mut stream = connect(&rig, Plane::Data).await;
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK", "{path}");
+        rig.chat(&token, "plain", "one more").await.refused(429, "limit.concurrency");
+        let revoke = "/admin/v1/tenants/acme/revoke";
+        rig.clock.advance(Duration::from_secs(2));
+        rig.admin(Method::POST, revoke, json!({"reason": "a test"})).await.good();
+        rig.clock.advance(Duration::from_secs(2));
+        assert!(rest(&mut stream).await.len() < value.len(), "{path}");
+    }
 }
 
 #[tokio::test]

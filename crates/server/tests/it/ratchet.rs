@@ -1,14 +1,17 @@
 //! Every route of the table, held against every wrong credential. A route without a row here
 //! fails; the list of public routes may only shrink.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bulkhead_server::routes::{Need, Plane, ROUTES, Route};
 use http::Method;
 use scope::Right;
 use serde_json::{Value, json};
 
-use super::rig::{ALL, Headers, Reply, Rig, encode};
+use super::{
+    rig::{ALL, Headers, Reply, Rig, encode},
+    upstream::{FORM, form},
+};
 
 /// Routes that need nothing. More than these would be a decision; fewer is progress.
 const PUBLIC: usize = 6;
@@ -22,8 +25,41 @@ use Plane::{Control, Data};
 #[rustfmt::skip]
 const TESTED: &[Row] = &[
     (Data, "POST", "/v1/chat/completions", r#"{"model":"plain","messages":[{"role":"user","content":"canary"}]}"#, 200),
+    (Data, "POST", "/v1/responses", r#"{"model":"plain","input":"canary"}"#, 200),
+    (Data, "GET", "/v1/responses/{id}", "", 200),
+    (Data, "POST", "/v1/responses/{id}/cancel", "", 200),
+    (Data, "GET", "/v1/responses/{id}/input_items", "", 200),
+    (Data, "DELETE", "/v1/responses/{id}", "", 200),
+    (Data, "POST", "/v1/conversations", r#"{"items":[{"type":"message","role":"user","content":"canary"}]}"#, 200),
+    (Data, "GET", "/v1/conversations/{id}", "", 200),
+    (Data, "POST", "/v1/conversations/{id}", r#"{"metadata":{"k":"v"}}"#, 200),
+    (Data, "GET", "/v1/conversations/{id}/items", "", 200),
+    (Data, "POST", "/v1/conversations/{id}/items", r#"{"items":[{"type":"message","role":"user","content":"canary"}]}"#, 200),
+    (Data, "GET", "/v1/conversations/{id}/items/{item}", "", 200),
+    (Data, "DELETE", "/v1/conversations/{id}/items/{item}", "", 200),
+    (Data, "DELETE", "/v1/conversations/{id}", "", 200),
+    (Data, "POST", "/v1/embeddings", r#"{"model":"plain","input":"canary"}"#, 200),
+    (Data, "POST", "/v1/messages", r#"{"model":"claude","max_tokens":9,"messages":[{"role":"user","content":"canary"}]}"#, 200),
+    (Data, "POST", "/v1/messages/count_tokens", r#"{"model":"claude","messages":[{"role":"user","content":"canary"}]}"#, 200),
+    (Data, "POST", "/v1/files", "upload", 200),
+    (Data, "GET", "/v1/files", "", 200),
+    (Data, "GET", "/v1/files/{id}", "", 200),
+    (Data, "GET", "/v1/files/{id}/content", "", 200),
+    (Data, "POST", "/v1/batches", r#"{"input_file_id":"$lines","endpoint":"/v1/chat/completions","completion_window":"24h"}"#, 200),
+    (Data, "GET", "/v1/batches", "", 200),
+    (Data, "GET", "/v1/batches/{id}", "", 200),
+    (Data, "POST", "/v1/batches/{id}/cancel", "", 200),
+    (Data, "DELETE", "/v1/files/{id}", "", 200),
     (Data, "GET", "/v1/models", "", 200),
     (Data, "GET", "/v1/models/{*model}", "", 200),
+    (Data, "GET", "/v1/cache/{entity}/{*key}", "", 200),
+    (Data, "PUT", "/v1/cache/{entity}/{*key}", "a value", 204),
+    (Data, "DELETE", "/v1/cache/{entity}/{*key}", "", 204),
+    (Data, "GET", "/v1/state/{run}", "", 200),
+    (Data, "GET", "/v1/state/{run}/{*key}", "", 200),
+    (Data, "PUT", "/v1/state/{run}/{*key}", "a value", 200),
+    (Data, "DELETE", "/v1/state/{run}/{*key}", "", 204),
+    (Data, "DELETE", "/v1/state/{run}", "", 200),
     (Data, "GET", "/v1/audit", "", 200),
     (Data, "GET", "/v1/audit/head", "", 200),
     (Data, "GET", "/v1/audit/export", "", 200),
@@ -70,6 +106,8 @@ const TESTED: &[Row] = &[
     (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/credentials", "", 200),
     (Control, "PUT", "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", r#"{"secret":"sk-canary-2"}"#, 200),
     (Control, "DELETE", "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", "", 200),
+    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/models", "", 200),
+    (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/models/test", "", 200),
     (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/data-key/rotate", "", 200),
     (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/audit", "", 200),
     (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/audit/head", "", 200),
@@ -79,6 +117,17 @@ const TESTED: &[Row] = &[
     (Control, "POST", "/admin/v1/tenants/{tenant}/revoke", "", 200),
     (Control, "DELETE", "/admin/v1/tenants/{tenant}", "", 200),
 ];
+
+/// Paths of what somebody made, and nobody else has.
+const OBJECTS: [&str; 3] =
+    ["/v1/runs/{run}/events", "/v1/cache/{entity}/{*key}", "/v1/state/{run}/{*key}"];
+
+/// Whether a path is of something that is kept at a provider.
+fn at_provider(path: &str) -> bool {
+    ["/v1/responses/", "/v1/conversations/", "/v1/files/", "/v1/batches/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+}
 
 /// A row that is about to be tried.
 struct Try<'a> {
@@ -100,6 +149,9 @@ impl Try<'_> {
         if self.route.need() == Need::Service {
             headers.push(("content-type", "application/x-www-form-urlencoded"));
         }
+        if self.route.path == "/v1/files" && self.route.method == "POST" {
+            headers.push(FORM);
+        }
         headers.extend_from_slice(more);
         let method: Method = self.route.method.parse().unwrap();
         self.rig.send(self.route.plane, method, path, &headers, self.body.clone()).await
@@ -118,6 +170,13 @@ impl Try<'_> {
 /// Credentials of every wrong kind.
 struct World {
     run: String,
+    /// What the victim has at the provider.
+    response: String,
+    conversation: String,
+    item: String,
+    file: String,
+    lines: String,
+    batch: String,
     key: String,
     victim: String,
     /// The same tenant, in another environment.
@@ -145,10 +204,38 @@ impl World {
         rig.admin(Method::PATCH, "/admin/v1/tenants/victim", aliases).await.good();
         rig.set_credential("victim", "live", "sk-canary").await.good();
         rig.upstream.mark("sk-canary", "canary");
+        let body = json!({"secret": "sk-canary"});
+        rig.set_credential_of("claude", "victim", "live", body).await.good();
         let run = "canary-run".to_owned();
         let minted = rig.minted("victim", "live", &[("scope", ALL), ("run", &run)]).await;
         let victim = text(&minted, "access_token");
         rig.chat(&victim, "plain", "canary").await.good();
+        for path in [format!("/v1/state/{run}/canary/key"), "/v1/cache/canary/key".to_owned()] {
+            rig.call(&victim, Method::PUT, &path, &[], "canary").await.good();
+        }
+        let post = async |path: &str, body: Value| {
+            let headers = [("content-type", "application/json")];
+            let reply = rig.call(&victim, Method::POST, path, &headers, body.to_string()).await;
+            text(&reply.good().json(), "id")
+        };
+        let upload = async |purpose: &str, content: &str| {
+            let body = form(purpose, content);
+            let reply = rig.call(&victim, Method::POST, "/v1/files", &[FORM], body).await;
+            text(&reply.good().json(), "id")
+        };
+        let response = post("/v1/responses", json!({"model": "plain", "input": "canary"})).await;
+        let said = json!({"type": "message", "role": "user", "content": "canary"});
+        let conversation = post("/v1/conversations", json!({"items": [said]})).await;
+        let items = rig.get(&victim, &format!("/v1/conversations/{conversation}/items")).await;
+        let item = text(&items.good().json()["data"][0], "id");
+        let file = upload("assistants", "canary").await;
+        let body = json!({"model": "plain", "messages": [{"role": "user", "content": "canary"}]});
+        let line = json!({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+            "body": body});
+        let lines = upload("batch", &line.to_string()).await;
+        let batch = json!({"input_file_id": lines, "endpoint": "/v1/chat/completions",
+            "completion_window": "24h"});
+        let batch = post("/v1/batches", batch).await;
         let events = format!("/v1/runs/{run}/events");
         // Events are written behind the answer.
         while rig.get(&victim, &events).await.status != 200 {}
@@ -188,6 +275,12 @@ impl World {
             operators: [operator("brief", Some(1)).await, operator("gone", None).await],
             run,
             victim,
+            response,
+            conversation,
+            item,
+            file,
+            lines,
+            batch,
         };
         service("small", None).await;
         operator("small", None).await;
@@ -205,11 +298,28 @@ impl World {
             .replace("{provider}", "standin")
             .replace("{run}", &self.run)
             .replace("{*model}", "plain")
-            .replace("{id}", &self.key)
+            .replace("{entity}", "canary")
+            .replace("{*key}", if pattern.contains("/cache/") { "key" } else { "canary/key" })
+            .replace("{id}", self.id(pattern))
+            .replace("{item}", &self.item)
             .replace("{name}", "small")
     }
 
+    /// What `{id}` is in a path.
+    fn id(&self, pattern: &str) -> &str {
+        match pattern.split('/').nth(2) {
+            Some("responses") => &self.response,
+            Some("conversations") => &self.conversation,
+            Some("files") => &self.file,
+            Some("batches") => &self.batch,
+            _ => &self.key,
+        }
+    }
+
     fn body(&self, rig: &Rig, body: &str) -> String {
+        if body == "upload" {
+            return form("assistants", "canary");
+        }
         if body == "form" {
             return encode(&[
                 ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -220,7 +330,7 @@ impl World {
                 ("scope", "model:chat"),
             ]);
         }
-        body.replace("$dir", rig.dir.path().to_str().unwrap())
+        body.replace("$dir", rig.dir.path().to_str().unwrap()).replace("$lines", &self.lines)
     }
 }
 
@@ -259,6 +369,11 @@ async fn every_route_against_every_wrong_credential() {
         };
         let reply = attempt.with(secret.map(String::as_str), &[]).await;
         assert_eq!(reply.status, tested.4, "{:?} {}", attempt.route, reply.text());
+        // What others did to theirs did nothing to this.
+        if attempt.route.method == "GET" && OBJECTS.contains(&attempt.route.path) {
+            let own = reply.text().contains("canary");
+            assert!(own, "{:?} {}", attempt.route, reply.text());
+        }
     }
 }
 
@@ -310,10 +425,12 @@ async fn wrong_tenants(attempt: &Try<'_>, world: &World, grant: &str) {
         let reply = attempt.with(secret, &headers).await;
         attempt.refused(what, &reply, status, code);
     }
-    let others: Vec<_> = ["model:chat", "model:models", "audit:read", "records:read", "tools:call"]
-        .into_iter()
-        .filter(|other| *other != grant)
-        .collect();
+    let every = ROUTES.iter().filter_map(|route| match route.need() {
+        Need::Tenant(grant) => Some(grant),
+        _ => None,
+    });
+    let others: BTreeSet<_> = every.filter(|other| *other != grant).collect();
+    let others: Vec<_> = others.into_iter().collect();
     // Such a service could not mint it, so an operator does.
     let body = json!({"tenant": "victim", "environment": "live", "workflow": "support",
         "scope": others.join(" ")});
@@ -321,17 +438,44 @@ async fn wrong_tenants(attempt: &Try<'_>, world: &World, grant: &str) {
     let reply = attempt.with(Some(&text(&narrow, "token")), &[]).await;
     attempt.refused("too narrow", &reply, 403, "scope.grant");
     // Another's object, and another environment's, are not there.
-    if attempt.route.path.contains("{run}") {
-        for secret in [&world.staging, &world.foreign, &world.foreign_key] {
+    let never = attempt.route.path.replace("{run}", "never").replace("{entity}", "never");
+    let never = world.path(&never.replace("{*key}", "never"));
+    for secret in [&world.staging, &world.foreign, &world.foreign_key] {
+        let what = "an object of another";
+        if at_provider(attempt.route.path) || attempt.body.contains(&world.lines) {
             let reply = attempt.with(Some(secret), &[]).await;
-            attempt.refused("an object of another", &reply, 404, "not_found");
-            let none = attempt.at("/v1/runs/never/events", Some(secret), &[]).await;
+            attempt.refused(what, &reply, 404, "model.handle");
+            let nobodys = attempt.path.replace(world.id(attempt.route.path), "never_1");
+            let none = attempt.at(&nobodys, Some(secret), &[]).await;
             assert_eq!((reply.status, reply.body), (none.status, none.body));
+            continue;
         }
-    } else if attempt.route.method == "GET" {
-        for secret in [&world.staging, &world.foreign] {
-            let reply = attempt.with(Some(secret), &[]).await.good();
-            assert!(!reply.text().contains("canary"), "{:?} {}", attempt.route, reply.text());
+        if attempt.route.method == "POST" {
+            continue;
+        }
+        // A token is for its own run, which is not the victim's.
+        if attempt.route.path.starts_with("/v1/state") && *secret != world.foreign_key {
+            attempt.refused(what, &attempt.with(Some(secret), &[]).await, 403, "scope.mismatch");
+            continue;
+        }
+        let (reply, none) =
+            (attempt.with(Some(secret), &[]).await, attempt.at(&never, Some(secret), &[]).await);
+        if attempt.route.method != "GET" {
+            // Its own now, or nothing at all.
+            reply.good();
+            continue;
+        }
+        // That they asked for this run is in their own log.
+        let told = format!("{} {:?}", reply.text(), reply.headers).replace(&world.run, "");
+        assert!(!told.contains("canary"), "{:?} {told}", attempt.route);
+        if attempt.route.path.contains('{') {
+            let same = (reply.status, &reply.body) == (none.status, &none.body);
+            assert!(same, "{:?} {told}", attempt.route);
+        }
+        if OBJECTS.contains(&attempt.route.path) {
+            attempt.refused(what, &reply, 404, "not_found");
+        } else {
+            reply.good();
         }
     }
 }

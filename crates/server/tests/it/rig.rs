@@ -29,9 +29,14 @@ use super::upstream::Upstream;
 /// When the tests' clocks begin.
 pub(crate) const NOON: Millis = Millis(1_800_000_000_000);
 /// Every grant that a tenant's credential can use here.
-pub(crate) const ALL: &str = "model:* records:* audit:*";
+pub(crate) const ALL: &str = "model:* cache:* state:* records:* audit:*";
 pub(crate) const TENANTS: [&str; 2] = ["acme", "globex"];
 pub(crate) const ENVIRONMENTS: [&str; 2] = ["live", "staging"];
+
+/// Every tenant's environments.
+pub(crate) fn units() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TENANTS.into_iter().flat_map(|tenant| ENVIRONMENTS.map(|environment| (tenant, environment)))
+}
 
 /// Every log line of this process.
 #[derive(Clone, Default)]
@@ -141,11 +146,16 @@ pub(crate) fn settings(dir: &Path, upstream: SocketAddr) -> Settings {
     settings.storage.keys = dir.join("keys");
     settings.storage.root_key = RootKey::File(dir.join("keys/root.key"));
     settings.records.linger_ms = 1;
+    let base = format!("http://{upstream}/v1");
     let model = json!({
-        "providers": [{"id": "standin", "base_url": format!("http://{upstream}/v1")}],
+        "providers": [
+            {"id": "standin", "base_url": base, "retries": {"most": 0}},
+            {"id": "claude", "kind": "anthropic", "base_url": base, "retries": {"most": 0}},
+        ],
         "routes": [
             {"name": "plain", "provider": "standin", "upstream_model": "m"},
             {"name": "cached", "provider": "standin", "cache": {"ttl_seconds": 600}},
+            {"name": "claude", "provider": "claude", "upstream_model": "c"},
         ],
     });
     settings.model = serde_json::from_value(model).unwrap();
@@ -227,9 +237,29 @@ impl Rig {
         environment: &str,
         secret: &str,
     ) -> Reply {
-        let path =
-            format!("/admin/v1/tenants/{tenant}/environments/{environment}/credentials/standin");
-        self.admin(Method::PUT, &path, json!({"secret": secret})).await
+        self.set_credential_of("standin", tenant, environment, json!({"secret": secret})).await
+    }
+
+    pub(crate) async fn set_credential_of(
+        &self,
+        provider: &str,
+        tenant: &str,
+        environment: &str,
+        body: Value,
+    ) -> Reply {
+        let at = format!("/admin/v1/tenants/{tenant}/environments/{environment}/credentials");
+        self.admin(Method::PUT, &format!("{at}/{provider}"), body).await
+    }
+
+    /// Gives both tenants the same secret for both providers, in all environments.
+    pub(crate) async fn share(&self, secret: &str) {
+        self.upstream.mark(secret, "everybody");
+        for provider in ["standin", "claude"] {
+            for (tenant, environment) in units() {
+                let body = json!({"secret": secret, "shared": true});
+                self.set_credential_of(provider, tenant, environment, body).await.good();
+            }
+        }
     }
 
     /// Ends the server in order.
@@ -298,9 +328,22 @@ impl Rig {
 
     /// A GET on the data plane.
     pub(crate) async fn get(&self, token: &str, path: &str) -> Reply {
+        self.call(token, Method::GET, path, &[], "").await
+    }
+
+    /// A request to the data plane.
+    pub(crate) async fn call(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        headers: Headers<'_>,
+        body: impl Into<Bytes>,
+    ) -> Reply {
         let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str())];
-        self.send(Plane::Data, Method::GET, path, &headers, "").await
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        self.send(Plane::Data, method, path, &all, body).await
     }
 
     /// A request of the token endpoint.

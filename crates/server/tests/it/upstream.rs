@@ -1,6 +1,11 @@
-//! A stand-in provider. It knows credentials by what it is told, answers with what the owner of
-//! a credential is marked with, and does what a prompt says: `[hold]` waits to be released,
-//! `[fail]` is an error that quotes the credential, `[leak]` is one in a stream.
+//! A stand-in provider of every endpoint. It knows credentials by what it is told, answers with
+//! what the owner of a credential is marked with, and does what a prompt says: `[hold]` waits to
+//! be released, `[fail]` is an error that quotes the credential, `[leak]` is one in a stream.
+//!
+//! What it keeps it shows to every credential: whose it is, is not its business.
+
+mod keeper;
+mod shapes;
 
 use std::{
     collections::HashMap,
@@ -15,7 +20,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -24,12 +29,30 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::task::TaskTracker;
 
+use self::{keeper::Kept, shapes::Shape};
+
+/// The type of what [`form`] makes.
+pub(crate) const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xx");
+
+/// A file as SDKs upload it (RFC 7578).
+pub(crate) fn form(purpose: &str, content: &str) -> String {
+    let part = "Content-Disposition: form-data; name=";
+    format!(
+        "--xx\r\n{part}\"purpose\"\r\n\r\n{purpose}\r\n--xx\r\n{part}\"file\"; \
+         filename=\"f\"\r\nContent-Type: text/plain\r\n\r\n{content}\r\n--xx--\r\n"
+    )
+}
+
 /// A request as the provider got it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) secret: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
+    /// Null if it is no JSON.
     pub(crate) body: Value,
+    pub(crate) bytes: Bytes,
 }
 
 #[derive(Default)]
@@ -38,6 +61,7 @@ pub(crate) struct State {
     marks: Mutex<HashMap<String, String>>,
     seen: Mutex<Vec<Seen>>,
     count: AtomicU64,
+    kept: Mutex<Kept>,
 }
 
 #[derive(Clone)]
@@ -93,62 +117,65 @@ impl Upstream {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let secret = parts.headers.get(header::AUTHORIZATION);
-        let secret = secret.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (parts, bytes) = request.into_parts();
+        let bytes = bytes.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let of = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let secret = of("authorization").or(of("x-api-key")).unwrap_or_default();
         let secret = secret.trim_start_matches("Bearer ").to_owned();
-        let seen = Seen { secret: secret.clone(), headers: parts.headers, body: body.clone() };
+        let (method, path) = (parts.method, parts.uri.path().to_owned());
+        let seen = Seen {
+            secret: secret.clone(),
+            method: method.clone(),
+            path: path.clone(),
+            headers: parts.headers,
+            body: body.clone(),
+            bytes: bytes.clone(),
+        };
         self.state.seen.lock().push(seen);
         let mark = self.state.marks.lock().get(&secret).cloned();
         let Some(mark) = mark else {
             return json_response(401, &json!({"error": {"message": format!("bad key {secret}")}}));
         };
-        let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
+        let path = path.trim_start_matches("/v1");
+        let Some(shape) = Shape::of(&method, path) else {
+            return self.state.kept.lock().answer(&method, path, &mark, &body, &bytes);
+        };
+        let prompt = shape.prompt(&body);
         if prompt.contains("[fail]") {
             let message = format!("database of {mark} is down for key {secret}");
-            return json_response(500, &json!({"error": {"message": message, "type": "oops"}}));
+            let error = json!({"message": message, "type": "oops"});
+            return json_response(500, &json!({"type": "error", "error": error}));
         }
         let number = self.state.count.fetch_add(1, Ordering::SeqCst);
         let said = format!("{mark} #{number} heard: {prompt}");
-        if body["stream"] == true {
-            return self.stream(&said, &prompt, &secret);
+        let whole = shape.whole(number, &said, &body);
+        if shape == Shape::Response && body["store"] != false {
+            self.state.kept.lock().keep(&whole);
         }
-        if prompt.contains("[hold]") {
+        let hold = prompt.contains("[hold]");
+        if body["stream"] == true {
+            let mut events = shape.events(number, &said, &whole);
+            if prompt.contains("[leak]") {
+                let error = json!({"error": {"message": format!("key {secret}")}});
+                let last = events.len() - 1;
+                events[last] = Bytes::from(format!("data: {error}\n\n"));
+            }
+            return self.stream(events, hold);
+        }
+        if hold {
             self.held.add_permits(1);
             self.release.acquire().await.unwrap().forget();
         }
-        json_response(
-            200,
-            &json!({
-                "id": format!("chatcmpl-{number}"), "object": "chat.completion", "created": 1,
-                "model": body["model"],
-                "choices": [{"index": 0, "finish_reason": "stop",
-                    "message": {"role": "assistant", "content": said}}],
-                "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
-            }),
-        )
+        json_response(200, &whole)
     }
 
-    fn stream(&self, said: &str, prompt: &str, secret: &str) -> Response<Body> {
-        let event = |content: &str| {
-            let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1,
-                "model": "m", "choices": [{"index": 0, "delta": {"content": content}}]});
-            Bytes::from(format!("data: {chunk}\n\n"))
-        };
-        let words: Vec<Bytes> = said.split_inclusive(' ').map(event).collect();
-        let (first, rest) = words.split_at(1);
+    fn stream(&self, events: Vec<Bytes>, hold: bool) -> Response<Body> {
+        let (first, rest) = events.split_at(1);
         let (first, rest) = (first.to_vec(), rest.to_vec());
-        let last = if prompt.contains("[leak]") {
-            Bytes::from(format!("data: {{\"error\":{{\"message\":\"key {secret}\"}}}}\n\n"))
-        } else {
-            Bytes::from("data: [DONE]\n\n")
-        };
-        let holds = prompt.contains("[hold]");
         let (held, release) = (Arc::clone(&self.held), Arc::clone(&self.release));
         let wait = stream::once(async move {
-            if holds {
+            if hold {
                 held.add_permits(1);
                 release.acquire().await.unwrap().forget();
             }
@@ -157,7 +184,6 @@ impl Upstream {
         let all = stream::iter(first)
             .chain(wait)
             .chain(stream::iter(rest))
-            .chain(stream::iter([last]))
             .filter(|bytes| std::future::ready(!bytes.is_empty()))
             .map(Ok::<_, Infallible>);
         Response::builder()
