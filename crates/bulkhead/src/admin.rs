@@ -184,12 +184,36 @@ impl Admin {
             return self.stranger(what, status);
         };
         let why = text("detail").or_else(|| text("error_description")).or_else(|| text("title"));
-        let why = print::tame(why.unwrap_or("no reason was given"));
-        match status {
-            StatusCode::UNAUTHORIZED if what == ADMIN => self.nobody(&format!(": {code}: {why}")),
-            _ => Fault::failed(format!("{code}: {why}")),
+        let why: Vec<String> =
+            why.unwrap_or("no reason was given").lines().map(print::tame).collect();
+        let why = why.join("\n");
+        if status == StatusCode::UNAUTHORIZED && what == ADMIN {
+            return self.nobody(&format!(": {code}: {why}"));
+        }
+        let fault = Fault::failed(format!("{code}: {why}"));
+        match remedy(code) {
+            Some(advice) => fault.advise(advice),
+            None => fault,
         }
     }
+}
+
+/// What to do about a refusal, where its message cannot know the command for it.
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "directory.missing" => {
+            "`bulkhead tenant list`, `model list` and the other `… list` commands say what there is"
+        }
+        "not_found" => {
+            "is the id right (see the `… list` commands), and the credential an operator's?"
+        }
+        "vault.duplicate" => "if one account for both is meant: --shared, for each of them",
+        "vault.root" => {
+            "is the root key in the environment, or its file read-only? Then put the new line in front\nof the old one yourself, and: bulkhead keys rotate-root --given"
+        }
+        "store.not_empty" => "name a directory that is empty or not there",
+        _ => return None,
+    })
 }
 
 /// Whether a URL stays on this machine.

@@ -5,6 +5,7 @@ mod audit;
 mod credential;
 mod keys;
 mod listing;
+mod model;
 mod operate;
 mod place;
 mod policy;
@@ -80,9 +81,9 @@ enum Command {
     /// Cedar policies: check a file, reload it into a running server, show what is in force
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Models: what callers may name, and where it goes
+    /// Models: what callers may name, where it goes, what is isolated there, and whether it answers
     #[command(subcommand)]
-    Model(operate::ModelCommand),
+    Model(model::Command),
     /// Print a completion script for your shell
     #[command(after_help = "Example:  bulkhead completions bash > /etc/bash_completion.d/bulkhead")]
     Completions {
@@ -104,14 +105,14 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args, &place, out).await,
             Command::Tenant(command) => tenant::run(command, &place.admin()?, out).await,
             Command::Access(command) => access::run(command, &place.admin()?, out).await,
-            Command::Credential(command) => credential::run(command, &place.admin()?, out).await,
+            Command::Credential(command) => credential::run(command, &place, out).await,
             Command::Audit(command) => audit::run(command, &place, out).await,
             Command::Run(command) => operate::run(command, &place.admin()?, out).await,
             Command::Backup(args) => operate::backup(args, &place.admin()?, out).await,
             Command::Restore(args) => restore::run(args, &place, out).await,
             Command::Keys(command) => keys::run(command, &place.admin()?, out).await,
             Command::Policy(command) => policy::run(command, &place, out).await,
-            Command::Model(command) => operate::model(&command, &place, out),
+            Command::Model(command) => model::run(command, &place, out).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "bulkhead", &mut script);

@@ -103,13 +103,32 @@ pub(crate) fn located(name: &str, text: &str, error: &toml::de::Error) -> Fault 
     let fault = Fault::failed(format!("{name}{at}: {message}"));
     match meant(message) {
         Some(known) => fault.advise(format!("did you mean `{known}`?")),
-        None => fault,
+        None => match remedy(message) {
+            Some(advice) => fault.advise(advice),
+            None => fault,
+        },
     }
 }
 
-/// The known field nearest to an unknown one, if one is near.
+/// What to do about a mistake that is no misspelling.
+fn remedy(message: &str) -> Option<&'static str> {
+    if message.contains("socket address") {
+        return Some("write an IP address and a port, as in \"127.0.0.1:8642\"");
+    }
+    ["unknown field `api_key`", "unknown field `token`", "unknown field `secret`"]
+        .into_iter()
+        .any(|field| message.starts_with(field))
+        .then_some("secrets do not belong here: `bulkhead credential set` stores each tenant's own")
+}
+
+/// The known name nearest to an unknown one, if one is near.
 fn meant(message: &str) -> Option<String> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = |what| message.strip_prefix(what);
+    let mut quoted = unknown("unknown field ")
+        .or_else(|| unknown("unknown variant "))?
+        .split('`')
+        .skip(1)
+        .step_by(2);
     let unknown = quoted.next()?;
     let (distance, known) = quoted.map(|known| (distance(unknown, known), known)).min()?;
     (distance <= 1 + unknown.len() / 4).then(|| known.to_owned())
@@ -211,7 +230,8 @@ mod tests {
         let mut example = false;
         for line in TEMPLATE.lines() {
             let bare = line.strip_prefix("# ").unwrap_or("");
-            let begins = bare.starts_with('[') || bare.starts_with("file = ");
+            let begins = bare.starts_with('[')
+                || ["file = ", "resources = "].iter().any(|field| bare.starts_with(field));
             let is_field =
                 |l: &str| l.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
             example = (begins || example) && (begins || is_field(bare) || bare.starts_with("# "));
@@ -221,10 +241,13 @@ mod tests {
         let settings: Settings = toml::from_str(&text).unwrap();
         settings.check().unwrap();
         assert_eq!(settings.identity.issuers.len(), 1, "{text}");
-        assert_eq!((settings.model.providers.len(), settings.model.routes.len()), (1, 1));
+        assert_eq!((settings.model.providers.len(), settings.model.routes.len()), (4, 3));
+        assert_eq!(settings.model.resources.as_ref().unwrap().as_str(), "openai");
         assert!(settings.data.tls.is_some() && settings.control.tls.is_some());
-        assert!(settings.policy.file.is_some() && settings.model.routes[0].cache.is_some());
+        assert!(settings.policy.file.is_some() && settings.model.routes[0].semantic.is_some());
     }
+
+    const PROVIDER: &str = "[[model.providers]]\nid = \"a\"\nkind = \"openai-compatable\"\nbase_url = \"https://a/v1\"\n";
 
     #[test]
     fn mistakes_are_told_with_file_line_and_field() {
@@ -235,6 +258,10 @@ mod tests {
             ("[data]\naddress = 1\n", "b.toml:2:11: invalid type"),
             ("[data\n", "b.toml:1:6: "),
             ("[limits]\nconnections = 0\n", "limits.connections"),
+            ("[model]\nresources = \"x\"\n", "resources: no provider x"),
+            ("[[model.routes]]\nname = \"m\"\n", "model m: it has neither provider nor targets"),
+            (PROVIDER, "b.toml:3:8: unknown variant `openai-compatable`"),
+            (PROVIDER, "did you mean `openai-compatible`?"),
         ] {
             let error = parse(Path::new("b.toml"), text).unwrap_err();
             let told_all = crate::fault::describe(&error);

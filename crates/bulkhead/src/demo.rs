@@ -10,6 +10,7 @@ mod refusals;
 mod report;
 mod stage;
 mod standin;
+mod surfaces;
 
 use anyhow::Result;
 use report::Findings;
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: Args, out: Printer) -> Result<()> {
 
 /// All acts, then the search.
 async fn play(stage: &mut Stage) -> Result<Findings> {
-    let asks = asks::run(stage).await?;
+    let mut asks = asks::run(stage).await?;
     if let Some(wrong) = asks.first().and_then(|row| row.wrong.as_deref())
         && stage.standin.is_none()
     {
@@ -61,7 +62,10 @@ async fn play(stage: &mut Stage) -> Result<Findings> {
             .advise("check OPENAI_API_KEY, OPENAI_BASE_URL and --model, or use --stand-in")
             .into());
     }
-    let refusals = refusals::run(stage).await?;
+    let more = surfaces::run(stage).await?;
+    asks.extend(more.asks);
+    let mut refusals = refusals::run(stage).await?;
+    refusals.extend(more.refusals);
     own_views(stage).await?;
     let transcript = stage.caller.transcript();
     let seen = stage.standin.as_ref().map(standin::StandIn::seen).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! `bulkhead doctor`: looks for what is wrong with a deployment, running or not.
 
 mod files;
+mod isolation;
 mod offline;
 mod online;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
+use server::Settings;
 
 pub(crate) use files::references;
 
@@ -23,10 +25,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without --offline it asks a running deployment by its admin API: readiness, security events,
-lost records, the audit log. If the configuration file is on this machine, it is looked at too.
+lost records, the audit log, which providers' secrets are shared. If the configuration file is
+on this machine, it is looked at too: what is isolated at each provider, and what is not.
 
 With --offline, and the server stopped: file modes, root key, schema, integrity of every file,
-whether the keys open, disk space, whether the keystore stands apart from the data.
+whether the keys open, shared secrets, disk space, whether the keystore stands apart from the data.
 
 Exits with 1 if anything is wrong; a warning is not wrong.")]
 pub(crate) struct Args {
@@ -116,14 +119,16 @@ pub(crate) async fn run(args: Args, place: &Place, out: Printer) -> Result<()> {
         findings
     } else {
         let mut findings = Vec::new();
+        let mut known = None;
         if place.config_file().is_file() {
             let Loaded { path, settings } = config::load(place)?;
             findings.push(Finding::good("configuration", path.display()));
             findings.extend(references(&settings));
             findings.extend(files::modes(place, &settings));
             findings.extend(online::providers(&settings).await);
+            known = Some(settings);
         }
-        match ask(place).await {
+        match ask(place, known.as_ref()).await {
             Ok(more) => findings.extend(more),
             Err(error) => {
                 // What was found so far may be why.
@@ -136,8 +141,8 @@ pub(crate) async fn run(args: Args, place: &Place, out: Printer) -> Result<()> {
     report("", &findings, out)
 }
 
-async fn ask(place: &Place) -> Result<Vec<Finding>> {
-    online::look(&place.admin()?).await
+async fn ask(place: &Place, settings: Option<&Settings>) -> Result<Vec<Finding>> {
+    online::look(&place.admin()?, settings).await
 }
 
 /// Prints what was found; an error if anything is wrong.

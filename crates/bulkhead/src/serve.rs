@@ -22,7 +22,10 @@ Prints the addresses on a terminal, and one line of JSON an event on standard er
 (on a terminal, text; `log.form` in bulkhead.toml decides).
 
 SIGTERM or Ctrl-C: /health/ready says no, the listeners close, requests under way finish (up to
-limits.drain_seconds), files are closed. A second one does not wait for requests.")]
+limits.drain_seconds), files are closed. A second one does not wait for requests.
+
+SIGHUP: TLS certificates and keys of both planes and the policy file are read again while serving.
+Each is checked first; a bad one changes nothing, and the log says why.")]
 pub(crate) struct Args {
     /// Check everything, open all files, and end without serving
     #[arg(long)]
@@ -50,7 +53,8 @@ pub(crate) async fn run(args: Args, place: &Place) -> Result<()> {
         out.line(format!("control plane  {}", running.control_url()))?;
         out.line("Ctrl-C ends it")?;
     }
-    running.until_signal().await
+    let Running { handle, path, .. } = running;
+    handle.until_signal_reloading().await.map_err(|error| explain(error, &path).into())
 }
 
 /// A deployment that is served by this process.

@@ -8,4 +8,5 @@ mod it {
     mod kill;
     mod life;
     mod mistakes;
+    mod models;
 }

@@ -19,15 +19,17 @@ use crate::{
 };
 
 /// What a token may do if nothing else is asked for.
-const GRANTS: &str = "model:chat model:models";
+const GRANTS: &str = "model:*";
 
 /// Credentials.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Mint a tenant token for trying something out; backends use /oauth/token
-    #[command(
-        after_help = "Example:  export OPENAI_API_KEY=$(bulkhead access token --tenant acme --environment live --workflow support)"
-    )]
+    #[command(after_help = "\
+Examples:
+  export OPENAI_API_KEY=$(bulkhead access token --tenant acme --environment live \\
+      --workflow support)
+  bulkhead access token -t acme -e live -w support --grants 'model:chat state:read state:write'")]
     Token(TokenArgs),
     /// Make a run grant: days long, good for nothing but fresh tokens of one run
     #[command(after_help = "Backends make theirs at /oauth/token, with their service credential.")]
@@ -62,7 +64,9 @@ pub(crate) struct For {
     /// The workflow
     #[arg(long, short, value_name = "NAME")]
     workflow: String,
-    /// What it may do, separated by spaces; `model:*` is every action of one surface
+    /// What it may do, separated by spaces: model:chat, model:responses, model:embeddings,
+    /// model:messages, model:models, model:files, model:batches; cache:read, cache:write;
+    /// state:read, state:write; audit:read; records:read; `model:*` is every action of one surface
     #[arg(long, short, value_name = "GRANTS", default_value = GRANTS)]
     grants: String,
 }

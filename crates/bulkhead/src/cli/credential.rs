@@ -4,10 +4,14 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::access::{Whom, object, source};
+use super::{
+    Place,
+    access::{Whom, object, source},
+};
 use crate::{
-    admin::{Admin, segment},
-    print::{Printer, field, time},
+    admin::segment,
+    config,
+    print::{self, Printer, field, time},
 };
 
 /// Provider credentials.
@@ -18,9 +22,12 @@ pub(crate) enum Command {
 Examples:
   bulkhead credential set openai --tenant acme --environment live --from env:ACME_OPENAI_KEY
   bulkhead credential set openai --tenant acme --environment live < key.txt
+  bulkhead credential set anthropic -t acme -e live --workflow refunds --from key.txt
 
 It is sealed under the tenant's own key and never shown again. The same secret for two tenants,
-or two environments, is refused: it would be one account for both. --shared says that it is meant.")]
+or two environments, is refused: it would be one account for both. --shared says that it is meant;
+then all who hold it share one prompt cache at the provider, unless its kind takes a salt (vllm,
+sglang), and on it every field that is not known is refused.")]
     Set {
         /// The provider's id in bulkhead.toml
         provider: String,
@@ -37,11 +44,15 @@ or two environments, is refused: it would be one account for both. --shared says
         shared: bool,
     },
     /// List a tenant's credentials, without the secrets
+    #[command(after_help = "Example:  bulkhead credential list --tenant acme --environment live")]
     List {
         #[command(flatten)]
         whom: Whom,
     },
     /// Remove a tenant's credential at a provider
+    #[command(
+        after_help = "Example:  bulkhead credential remove openai --tenant acme --environment live"
+    )]
     Remove {
         /// The provider's id in bulkhead.toml
         provider: String,
@@ -56,7 +67,8 @@ or two environments, is refused: it would be one account for both. --shared says
 const HINT: &str =
     "pipe it in (`… < key.txt`), or say where it is: --from env:NAME, --from key.txt";
 
-pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result<()> {
+pub(crate) async fn run(command: Command, place: &Place, out: Printer) -> Result<()> {
+    let admin = &place.admin()?;
     match command {
         Command::Set { provider, whom, workflow, from, shared } => {
             let secret = source(&from)?.read(HINT)?;
@@ -69,6 +81,9 @@ pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result
             let path = format!("{}/{}", credentials(&whom), segment(&provider));
             let done = admin.put(&path, &[], &ask).await?;
             let version = field(&done, "version");
+            if shared {
+                print::note(of_shared(&provider, place));
+            }
             let Whom { tenant, environment } = whom;
             out.said(
                 &done,
@@ -88,6 +103,27 @@ pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result
             let Whom { tenant, environment } = whom;
             out.said(&done, format!("removed {provider} of {tenant} in {environment}"))
         }
+    }
+}
+
+/// What sharing means there: the kind is known where the configuration file is.
+fn of_shared(provider: &str, place: &Place) -> String {
+    let loaded = config::load(place).ok();
+    let known = loaded.and_then(|loaded| {
+        let all = loaded.settings.model.providers.into_iter();
+        all.into_iter().find(|one| one.id.as_str() == provider)
+    });
+    let provider = print::tame(provider);
+    match known.map(|known| known.salts_prompts()) {
+        Some(true) => format!(
+            "note: all who hold this secret are one account at {provider}: one rate limit, one bill.\n  Its prompt cache is salted for each tenant and environment"
+        ),
+        Some(false) => format!(
+            "warning: all who hold this secret are one account at {provider}: a shared prompt-cache domain\n  (nothing that this kind takes keeps their prompt caches apart), one rate limit, one bill.\n  → give each tenant its own secret where timing of a prompt cache must not tell of another's"
+        ),
+        None => format!(
+            "warning: all who hold this secret are one account at {provider}: one rate limit, one bill, and,\n  unless its kind takes a salt (vllm, sglang), a shared prompt-cache domain; `bulkhead doctor` says"
+        ),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `bulkhead backup`, `bulkhead run …`, `bulkhead model …`
+//! `bulkhead backup`, `bulkhead run …`
 
 use std::path::PathBuf;
 
@@ -12,9 +12,8 @@ use super::{
 };
 use crate::{
     admin::{Admin, segment},
-    config::{self, Loaded},
     fault::Fault,
-    print::{self, Printer, bytes, field, progress, time},
+    print::{Printer, bytes, field, progress, time},
 };
 
 /// Where the copy goes.
@@ -104,34 +103,4 @@ fn event(event: &Value) -> Vec<String> {
         if code.is_empty() { field(event, "end") } else { code },
         field(event, "request"),
     ]
-}
-
-/// Models.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ModelCommand {
-    /// List the models that callers may name, as the configuration file has them
-    List,
-}
-
-pub(crate) fn model(command: &ModelCommand, place: &super::Place, out: Printer) -> Result<()> {
-    let ModelCommand::List = command;
-    let Loaded { path, settings } = config::load(place)?;
-    if out.is_json() {
-        return out.value(&json!({ "items": settings.model.routes }));
-    }
-    let rows: Vec<Vec<String>> = settings
-        .model
-        .routes
-        .iter()
-        .map(|route| {
-            let name = route.name.to_string();
-            let upstream = route.upstream_model.clone().unwrap_or_else(|| name.clone());
-            let cache = route.cache.map_or("off".to_owned(), |c| format!("{} s", c.ttl_seconds));
-            vec![name, route.provider.to_string(), upstream, cache]
-        })
-        .collect();
-    if rows.is_empty() {
-        print::note(format!("no models: add [[model.routes]] to {}", path.display()));
-    }
-    out.table(&["model", "provider", "upstream", "cache"], &rows)
 }

@@ -10,7 +10,7 @@ use super::{Place, listing::BY_CLI};
 use crate::{
     config::{self, Loaded},
     fault::Fault,
-    print::{Printer, field},
+    print::{Printer, field, note},
 };
 
 /// Policies in the Cedar language.
@@ -40,6 +40,11 @@ pub(crate) async fn run(command: Command, place: &Place, out: Printer) -> Result
         Command::Check { file } => check(file, place, out),
         Command::Reload { reason } => {
             let done = place.admin()?.post("/policy/reload", &json!({ "reason": reason })).await?;
+            if field(&done, "path").is_empty() {
+                note(
+                    "the server was started without a policy file: after `[policy] file` was set, start it again",
+                );
+            }
             out.said(&done, format!("in force: {}", described(&done)))
         }
         Command::Show { schema } => {
@@ -76,6 +81,11 @@ fn check(file: Option<PathBuf>, place: &Place, out: Printer) -> Result<()> {
     let policies = gate::Policies::load(&file)
         .map_err(|error| Fault::failed(format!("{}: {error}", file.display())))?
         .describe();
+    if policies.policies == 0 {
+        note(
+            "it has no policy, so nothing would be permitted: begin with `permit (principal, action, resource);`",
+        );
+    }
     let done = json!({
         "file": file, "policies": policies.policies, "version": policies.version.to_string(),
     });

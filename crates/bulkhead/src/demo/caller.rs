@@ -30,6 +30,11 @@ impl Ask {
         Self { method: Method::POST, url, headers, body: Some(body.into()) }
     }
 
+    /// To keep JSON under a name.
+    pub(super) fn put(url: Url, body: impl Into<String>) -> Self {
+        Self { method: Method::PUT, ..Self::post(url, body) }
+    }
+
     /// With a credential, as the OpenAI SDK sends it.
     #[must_use]
     pub(super) fn bearer(self, credential: &str) -> Self {

@@ -10,6 +10,13 @@ pub(super) const ID: &str = "demo";
 /// The model name that callers use.
 pub(super) const MODEL: &str = "demo";
 
+/// The route to embeddings.
+pub(super) const EMBED: &str = "embed";
+/// The route to a provider of Anthropic's kind.
+pub(super) const MESSAGES: &str = "message";
+/// The route to an account that all share, and its provider.
+pub(super) const SHARED: &str = "shared";
+
 /// Who answers.
 pub(super) enum Provider {
     /// A process of ours that says what it is.
@@ -86,11 +93,46 @@ name = "{MODEL}"
 provider = "{ID}"
 upstream_model = {model}
 cache = {{ ttl_seconds = 600 }}
-"#,
+{more}"#,
             url = quoted(url),
             model = quoted(model),
+            more = standin.map(more).unwrap_or_default(),
         )
     }
+}
+
+/// What the stand-in is besides: Anthropic's way, and an engine of one's own on which all share
+/// one account.
+fn more(standin: &str) -> String {
+    let url = quoted(standin);
+    format!(
+        r#"
+[[model.providers]]
+id = "{MESSAGES}"
+kind = "anthropic"
+base_url = {url}
+
+[[model.providers]]
+id = "{SHARED}"
+kind = "vllm"
+base_url = {url}
+
+[[model.routes]]
+name = "{EMBED}"
+provider = "{ID}"
+upstream_model = "stand-in"
+
+[[model.routes]]
+name = "{MESSAGES}"
+provider = "{MESSAGES}"
+upstream_model = "stand-in"
+
+[[model.routes]]
+name = "{SHARED}"
+provider = "{SHARED}"
+upstream_model = "stand-in"
+"#
+    )
 }
 
 /// As a TOML string.
@@ -115,7 +157,7 @@ mod tests {
             let text = provider.configuration(standin);
             let path = std::path::Path::new("bulkhead.toml");
             let settings = crate::config::parse(path, &text).unwrap();
-            assert_eq!(settings.model.routes.len(), 1);
+            assert_eq!(settings.model.routes.len(), if standin.is_some() { 4 } else { 1 });
             assert!(!text.contains("sk-x"));
         }
     }

@@ -47,10 +47,11 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn judge(what: String, heard: &Heard, status: u16, code: &str) -> Row {
+/// Whether something was refused as it should be.
+pub(super) fn judge(what: String, heard: &Heard, status: u16, code: &str) -> Row {
     let good = heard.status == status && (code.is_empty() || heard.code == code);
     let got = match heard.code.as_str() {
-        _ if heard.status == 404 => "404".to_owned(),
+        "not_found" if heard.status == 404 => "404".to_owned(),
         "" => heard.status.to_string(),
         code => code.to_owned(),
     };

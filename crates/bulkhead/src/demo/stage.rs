@@ -15,12 +15,14 @@ use tempfile::TempDir;
 use super::{
     caller::{Caller, Heard},
     canary::Canaries,
-    provider::Provider,
+    provider::{MESSAGES, Provider, SHARED},
     standin::StandIn,
 };
 use crate::{admin::Admin, config, init, print::field, secret::Text, serve::Running};
 
-const GRANTS: &str = "model:chat model:models";
+const GRANTS: &str = "model:* cache:* state:*";
+/// The secret of the stand-in's account that all share.
+const OF_ALL: &str = "sk-standin-of-all";
 /// How long the token lasts that is shown expired.
 const BRIEF: Duration = Duration::from_secs(1);
 const USUAL: Duration = Duration::from_secs(15 * 60);
@@ -79,7 +81,9 @@ impl Stage {
             Provider::Real(_) => (Vec::new(), None),
             Provider::StandIn => {
                 let accounts = accounts();
-                let said = accounts.iter().map(|a| (a.secret.clone(), a.word.clone())).collect();
+                let mut said: Vec<(String, String)> =
+                    accounts.iter().map(|a| (a.secret.clone(), a.word.clone())).collect();
+                said.push((OF_ALL.to_owned(), "of-all".to_owned()));
                 (accounts, Some(StandIn::start(said).await?))
             }
         };
@@ -258,9 +262,10 @@ async fn wallets(
     accounts: &[Account],
     canaries: &mut Canaries,
 ) -> Result<()> {
-    let path = |tenant: &str, environment: &str| {
-        format!("/tenants/{tenant}/environments/{environment}/credentials/{}", super::provider::ID)
+    let at = |tenant: &str, environment: &str, provider: &str| {
+        format!("/tenants/{tenant}/environments/{environment}/credentials/{provider}")
     };
+    let path = |tenant, environment| at(tenant, environment, super::provider::ID);
     if let Provider::Real(real) = provider {
         let body = json!({ "secret": real.secret.expose(), "shared": true, "reason": "demo" });
         for (tenant, environment) in [("acme", "live"), ("acme", "staging"), ("globex", "live")] {
@@ -270,7 +275,11 @@ async fn wallets(
     }
     for account in accounts {
         let body = json!({ "secret": account.secret, "shared": false, "reason": "demo" });
-        admin.put(&path(account.tenant, account.environment), &[], &body).await?;
+        let Account { tenant, environment, .. } = account;
+        admin.put(&path(tenant, environment), &[], &body).await?;
+        admin.put(&at(tenant, environment, MESSAGES), &[], &body).await?;
+        let of_all = json!({ "secret": OF_ALL, "shared": true, "reason": "demo" });
+        admin.put(&at(tenant, environment, SHARED), &[], &of_all).await?;
         canaries.add("the provider", "provider credential", &account.secret);
         canaries.add(account.tenant, "word in the provider's answers", &account.word);
     }
@@ -314,7 +323,7 @@ async fn mint(
 ) -> Result<String> {
     let ask = json!({
         "tenant": tenant, "environment": environment, "workflow": workflow, "scope": grants,
-        "ttl_seconds": life.as_secs(), "reason": "demo",
+        "ttl_seconds": life.as_secs(), "reason": "demo", "run": super::surfaces::RUN,
     });
     secret(&admin.post("/tokens", &ask).await?, "token")
 }

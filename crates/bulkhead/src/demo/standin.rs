@@ -1,5 +1,5 @@
 //! The stand-in for a model provider: answers chat completions as JSON and as server-sent
-//! events, says what it is, and gives every answer a number of its own, so that an answer
+//! events, and embeddings, responses and messages as JSON; says what it is, and gives every answer a number of its own, so that an answer
 //! tells where it came from.
 
 use std::{
@@ -113,8 +113,9 @@ async fn answer(
         return Ok(error(StatusCode::BAD_REQUEST, "the body did not arrive"));
     };
     let body = body.to_bytes();
-    let bearer = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let credential = bearer.and_then(|b| b.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
+    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = header("authorization").and_then(|bearer| bearer.strip_prefix("Bearer "));
+    let credential = bearer.or(header("x-api-key")).unwrap_or_default().to_owned();
     let text = format!("{:?}\n{}", head.headers, String::from_utf8_lossy(&body));
     let account = shared.accounts.iter().find(|(secret, _)| *secret == credential);
     shared
@@ -130,6 +131,18 @@ async fn answer(
     };
     tokio::time::sleep(THINKS).await;
     let said = Said::new(&ask, word);
+    let path = head.uri.path();
+    if let Some((_, other)) = [
+        ("/v1/embeddings", Said::embedding as fn(&Said) -> Value),
+        ("/v1/responses", Said::response),
+        ("/v1/messages", Said::message),
+    ]
+    .iter()
+    .find(|(of, _)| *of == path)
+    {
+        let answer = other(&said).to_string();
+        return Ok(response(StatusCode::OK, "application/json", full(answer)));
+    }
     if ask["messages"].as_array().and_then(|all| all.last()).is_some_and(|m| m["content"] == SLOWLY)
     {
         return Ok(said.slowly(Arc::clone(shared)));
@@ -178,6 +191,45 @@ impl Said {
             "usage": self.tokens(),
         });
         response(StatusCode::OK, "application/json", full(answer.to_string()))
+    }
+
+    /// A vector of its own making, which means nothing.
+    fn embedding(&self) -> Value {
+        let usage =
+            json!({ "prompt_tokens": self.prompt_tokens, "total_tokens": self.prompt_tokens });
+        json!({
+            "object": "list", "model": self.model, "usage": usage,
+            "data": [{ "object": "embedding", "index": 0, "embedding": [0.6, 0.8] }],
+        })
+    }
+
+    fn response(&self) -> Value {
+        let id = RandomId::draw(&OsEntropy);
+        let part = json!({ "type": "output_text", "text": self.text, "annotations": [] });
+        json!({
+            "id": format!("resp_{id}"), "object": "response", "created_at": 0,
+            "status": "completed", "model": self.model, "error": null,
+            "output": [{
+                "type": "message", "id": format!("msg_{id}"), "role": "assistant",
+                "status": "completed", "content": [part],
+            }],
+            "usage": self.used("total_tokens"),
+        })
+    }
+
+    fn message(&self) -> Value {
+        json!({
+            "id": format!("msg_{}", RandomId::draw(&OsEntropy)), "type": "message",
+            "role": "assistant", "model": self.model, "stop_reason": "end_turn",
+            "stop_sequence": null, "content": [{ "type": "text", "text": self.text }],
+            "usage": self.used("cache_read_input_tokens"),
+        })
+    }
+
+    fn used(&self, more: &str) -> Value {
+        let output = self.text.len() / 4;
+        let sum = if more == "total_tokens" { self.prompt_tokens + output } else { 0 };
+        json!({ "input_tokens": self.prompt_tokens, "output_tokens": output, more: sum })
     }
 
     fn chunk(&self, delta: &Value, end: &Value, usage: &Value) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use server::{CONTROL_PORT, DATA_PORT, Listener, RootKey, Settings, Tls};
 use vault::{EnvRoot, FileRoot, KeyProvider as _, Roots};
 
-use super::Finding;
+use super::{Finding, isolation};
 use crate::{cli::Place, print::bytes};
 
 /// Free space below which a disk is worth a look, and below which it is wrong.
@@ -21,23 +21,30 @@ pub(crate) fn references(settings: &Settings) -> Vec<Finding> {
     ] {
         findings.extend(self::listener(what, listener, port));
     }
+    findings.extend(isolation::configured(&settings.model));
     findings
 }
 
 fn root_key(settings: &Settings) -> Finding {
-    let roots = match &settings.storage.root_key {
-        RootKey::File(path) => FileRoot::new(path).roots(),
-        RootKey::Environment(name) => EnvRoot::new(name).roots(),
+    let (roots, advice) = match &settings.storage.root_key {
+        RootKey::File(path) => (
+            FileRoot::new(path).roots(),
+            "without it nothing opens: put it back from where you keep it safe",
+        ),
+        RootKey::Environment(name) => (
+            EnvRoot::new(name).roots(),
+            "the server needs it in its environment; this looked into the command's own",
+        ),
     };
     match roots {
         Ok(Roots { current, older }) => {
             Finding::good("root key", format!("{}, and {} older", current.id(), older.len()))
         }
-        Err(error) => Finding::wrong(
-            "root key",
-            error,
-            "without it nothing opens: put it back from where you keep it safe",
-        ),
+        // The server's environment is not this command's.
+        Err(error) if matches!(settings.storage.root_key, RootKey::Environment(_)) => {
+            Finding::warning("root key", error, advice)
+        }
+        Err(error) => Finding::wrong("root key", error, advice),
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use futures_util::future::join_all;
 use reqwest::Url;
+use serde::Deserialize as _;
 use serde_json::Value;
 use server::Settings;
 use tokio::net::TcpStream;
 
-use super::Finding;
+use super::{Finding, isolation};
 use crate::{
     admin::Admin,
     print::{field, time},
@@ -44,10 +45,12 @@ async fn provider(id: &str, base: &str) -> Finding {
     )
 }
 
-/// Asks the admin API.
-pub(super) async fn look(admin: &Admin) -> Result<Vec<Finding>> {
+/// Asks the admin API. What the configuration file of this machine says of providers is used,
+/// where it is here.
+pub(super) async fn look(admin: &Admin, settings: Option<&Settings>) -> Result<Vec<Finding>> {
     let status = admin.get("/status", &[]).await?;
     let mut findings = vec![ready(&status), tenants(&status), foreign(&status), events(&status)];
+    findings.extend(accounts(&status, settings));
     findings.push(version(&status));
     findings.push(audit(&admin.get("/audit/verify", &[]).await?));
     Ok(findings)
@@ -122,6 +125,17 @@ fn foreign(status: &Value) -> Finding {
     )
 }
 
+/// Which providers' secrets are shared. A server of before it was told says nothing.
+fn accounts(status: &Value, settings: Option<&Settings>) -> Vec<Finding> {
+    let Some(told) = status.get("shared_credentials") else { return Vec::new() };
+    let Ok(all) = Vec::<isolation::Shared>::deserialize(told) else {
+        let advice = "use the same version for both";
+        return vec![Finding::warning("accounts", "told in a form that is not known here", advice)];
+    };
+    let none = model::Settings::default();
+    isolation::shared(settings.map_or(&none, |settings| &settings.model), &all)
+}
+
 fn events(status: &Value) -> Finding {
     let (written, dropped, failed) = (
         number(status, "/events/written"),
@@ -176,6 +190,17 @@ mod tests {
         ] {
             assert_eq!(events(&status).state(), state, "{status}");
         }
+        for (status, state) in [
+            (json!({ "shared_credentials": [] }), State::Good),
+            (
+                json!({ "shared_credentials": [{ "provider": "a", "secrets": 1, "units": 2 }] }),
+                State::Warning,
+            ),
+            (json!({ "shared_credentials": 7 }), State::Warning),
+        ] {
+            assert_eq!(accounts(&status, None)[0].state(), state, "{status}");
+        }
+        assert!(accounts(&json!({}), None).is_empty());
         assert_eq!(audit(&json!({ "intact": true })).state(), State::Good);
         assert_eq!(audit(&json!({ "intact": false })).state(), State::Wrong);
     }

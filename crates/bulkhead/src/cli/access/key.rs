@@ -18,9 +18,10 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create an API key; it is shown this once
-    #[command(
-        after_help = "Example:  bulkhead access key create --tenant acme --environment live --workflow support --expires 90d"
-    )]
+    #[command(after_help = "\
+Examples:
+  bulkhead access key create --tenant acme --environment live --workflow support --expires 90d
+  bulkhead access key create -t acme -e live -w support --grants 'model:* cache:* state:*'")]
     Create {
         #[command(flatten)]
         whom: Whom,

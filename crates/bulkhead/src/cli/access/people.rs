@@ -16,7 +16,7 @@ use crate::{
 pub(crate) enum Service {
     /// Create a service credential; it is shown this once
     #[command(
-        after_help = "Example:  bulkhead access service create backend --tenants '*' --environments live --workflows support,billing --grants 'model:*'"
+        after_help = "Example:  bulkhead access service create backend --tenants '*' --environments live --workflows support,billing --grants 'model:* cache:* state:*'"
     )]
     Create {
         /// Its name
@@ -58,7 +58,13 @@ pub(crate) enum Operator {
         name: String,
         /// read: registries and configuration; write: change tenants, credentials and keys;
         /// enter: one tenant at a time, with a reason
-        #[arg(long, value_name = "RIGHTS", value_delimiter = ',', required = true)]
+        #[arg(
+            long,
+            value_name = "RIGHTS",
+            value_delimiter = ',',
+            required = true,
+            value_parser = ["read", "write", "enter"]
+        )]
         rights: Vec<String>,
         /// How long it lasts, as in 90d [default: until it is revoked]
         #[arg(long, value_name = "SPAN")]
