@@ -8,37 +8,67 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from deployment import Deployment, Tenant
+from anthropic import Anthropic, AsyncAnthropic
+from deployment import MODEL, OWN_PROVIDERS, SHARED_PROVIDERS, Deployment, NoDeployment, Tenant
 from openai import AsyncOpenAI, OpenAI
 from standin import StandIn
+
+# Without Bulkhead in between: shows that the SDKs and the stand-in agree.
+DIRECT = bool(os.environ.get("E2E_DIRECT"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is about Bulkhead itself has nothing to ask a stand-in."""
+    if DIRECT:
+        for item in items:
+            if not item.get_closest_marker("direct"):
+                item.add_marker(pytest.mark.skip(reason="needs the binary"))
 
 
 @pytest.fixture(scope="session")
 def standin() -> Iterator[StandIn]:
-    provider = StandIn()
+    provider = StandIn(models=() if DIRECT else (MODEL,))
     yield provider
     provider.close()
 
 
+@pytest.fixture(autouse=True)
+def shapes(standin: StandIn) -> Iterator[list[str]]:
+    """Nothing of a wrong shape may reach the provider; a test that wants one takes it out of the list."""
+    before = len(standin.wrong)
+    wrong = standin.wrong
+    yield wrong
+    assert wrong[before:] == []
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> None:
-    """What the machine has set for the SDK must not decide a test."""
-    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
+    """What the machine has set for the SDKs must not decide a test."""
+    for name in [name for name in os.environ if name.startswith(("OPENAI_", "ANTHROPIC_"))]:
         del os.environ[name]
 
 
 def open_account(deployment: Deployment, standin: StandIn, name: str) -> Tenant:
-    """A tenant with a provider account of its own."""
-    tenant = Tenant(name, f"canary-{name}-{secrets.token_hex(16)}", f"sk-{secrets.token_hex(24)}")
+    """A tenant with provider accounts of its own, and its part of those that all share."""
+    tenant = Tenant(name, f"canary-{name}-{secrets.token_hex(16)}")
     deployment.create_tenant(name, ("live", "staging"))
-    deployment.set_credential(name, tenant.provider_secret)
-    standin.account(tenant.provider_secret, tenant.canary)
+    for provider in OWN_PROVIDERS:
+        secret = tenant.secrets[provider] = f"sk-{secrets.token_hex(24)}"
+        deployment.set_credential(name, secret, provider=provider)
+        standin.account(deployment.token(name) if DIRECT else secret, tenant.canary)
+    for provider in SHARED_PROVIDERS:
+        secret = tenant.secrets[provider] = f"sk-shared-{provider}"
+        deployment.set_credential(name, secret, shared=True, provider=provider)
+        standin.account(secret, f"canary-of-all-{provider}")
     return tenant
 
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory, standin: StandIn) -> Iterator[Deployment]:
-    running = Deployment(tmp_path_factory.mktemp("e2e") / "bulkhead", standin.url)
+    if DIRECT:
+        yield NoDeployment(standin)
+        return
+    running = Deployment(tmp_path_factory.mktemp("e2e") / "bulkhead", standin.origin)
     running.start()
     yield running
     running.stop()
@@ -60,34 +90,48 @@ def backend(deployment: Deployment, acme: Tenant, globex: Tenant) -> str:
     return deployment.service("backend", f"{acme.name},{globex.name}")
 
 
+def of_sdk(
+    sdk: type, deployment: Deployment, base: str, tenant: str | None, options: dict
+) -> object:
+    if tenant is not None:
+        options = {"api_key": deployment.token(tenant)} | options
+    return sdk(base_url=base, **({"max_retries": 0} | options))
+
+
 @pytest.fixture
 def client(deployment: Deployment) -> Callable[..., OpenAI]:
     """The unmodified SDK for a tenant's name, or with the credential given."""
-
-    def make(tenant: str | None = None, **options: object) -> OpenAI:
-        if tenant is not None:
-            options["api_key"] = deployment.token(tenant)
-        return OpenAI(base_url=deployment.openai_url, **({"max_retries": 0} | options))
-
-    return make
+    return lambda tenant=None, **options: of_sdk(
+        OpenAI, deployment, deployment.openai_url, tenant, options
+    )
 
 
 @pytest.fixture
 def async_client(deployment: Deployment) -> Callable[..., AsyncOpenAI]:
-    def make(tenant: str, **options: object) -> AsyncOpenAI:
-        return AsyncOpenAI(
-            base_url=deployment.openai_url,
-            api_key=deployment.token(tenant),
-            **({"max_retries": 0} | options),
-        )
+    return lambda tenant=None, **options: of_sdk(
+        AsyncOpenAI, deployment, deployment.openai_url, tenant, options
+    )
 
-    return make
+
+@pytest.fixture
+def claude(deployment: Deployment) -> Callable[..., Anthropic]:
+    """Anthropic's SDK, likewise."""
+    return lambda tenant=None, **options: of_sdk(
+        Anthropic, deployment, deployment.anthropic_url, tenant, options
+    )
+
+
+@pytest.fixture
+def async_claude(deployment: Deployment) -> Callable[..., AsyncAnthropic]:
+    return lambda tenant=None, **options: of_sdk(
+        AsyncAnthropic, deployment, deployment.anthropic_url, tenant, options
+    )
 
 
 @pytest.fixture
 def apart(tmp_path: Path, standin: StandIn) -> Iterator[Deployment]:
     """A deployment of its own for one test, not yet started."""
-    own = Deployment(tmp_path / "bulkhead", standin.url)
+    own = Deployment(tmp_path / "bulkhead", standin.origin)
     yield own
     if own._process is not None and own._process.poll() is None:
         own.kill()

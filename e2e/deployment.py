@@ -8,41 +8,124 @@ import os
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-BINARY = Path(
-    os.environ.get("BULKHEAD_BIN", Path(__file__).parents[1] / "target/release/bulkhead")
+BINARY = Path(os.environ.get("BULKHEAD_BIN", Path(__file__).parents[1] / "target/release/bulkhead"))
+EVERYTHING = " ".join(
+    [
+        *(f"model:{what}" for what in ("chat", "models", "responses", "embeddings", "messages")),
+        *("model:files", "model:batches", "cache:read", "cache:write", "state:read", "state:write"),
+    ]
 )
-EVERYTHING = "model:chat model:models"
 
-CONFIGURATION = """
+HEAD = """
 [data]
 address = "127.0.0.1:{data}"
 
 [control]
 address = "127.0.0.1:{control}"
 
-[[model.providers]]
-id = "standin"
-kind = "openai-compatible"
-base_url = "{standin}"
-extra_fields = ["top_k"]
-
-[[model.routes]]
-name = "plain"
-provider = "standin"
-upstream_model = "standin-1"
-
-[[model.routes]]
-name = "cached"
-provider = "standin"
-upstream_model = "standin-1"
-cache = {{ ttl_seconds = 600 }}
+[model]
+resources = "{resources}"
 """
+
+PROVIDER = """
+[[model.providers]]
+id = "{id}"
+kind = "{kind}"
+base_url = "{origin}{base}"
+{more}
+"""
+
+# Providers by id: their kind, where the stand-in speaks it, and more settings. Tenants have accounts of their own at
+# these …
+OWN_PROVIDERS = {
+    "standin": ("openai-compatible", "/v1", 'extra_fields = ["top_k"]'),
+    "openai": ("openai", "/openai/v1", "retries = { most = 2, backoff_ms = 10 }"),
+    "azure": ("azure-openai", "/azure/openai/v1", ""),
+    "azure-dated": ("azure-openai", "/azure/openai", 'api_version = "2024-10-21"'),
+    "anthropic": ("anthropic", "/anthropic/v1", ""),
+    "vllm": ("vllm", "/vllm/v1", ""),
+    "sglang": ("sglang", "/sglang/v1", ""),
+}
+# … and share the operator's account at these.
+SHARED_PROVIDERS = {
+    "pool": ("openai", "/openai/v1", ""),
+    "pool-anthropic": ("anthropic", "/anthropic/v1", ""),
+    "pool-vllm": ("vllm", "/vllm/v1", ""),
+}
+
+# Routes by name: the provider, and more settings.
+ROUTES = {
+    "plain": ("standin", ""),
+    "cached": ("standin", "cache = { ttl_seconds = 600 }"),
+    "gpt": ("openai", 'aliases = ["gpt-alias"]'),
+    "gpt-hosted": ("openai", 'hosted_tools = ["code_interpreter", "file_search"]'),
+    "embed": ("openai", ""),
+    "semantic": (
+        "openai",
+        'cache = { ttl_seconds = 600 }\nsemantic = { embeddings = "embed", threshold = 0.9 }',
+    ),
+    "azure-gpt": ("azure", ""),
+    "azure-dated-gpt": ("azure-dated", ""),
+    "claude": ("anthropic", ""),
+    "claude-hosted": ("anthropic", 'hosted_tools = ["code_interpreter"]'),
+    "weights": ("vllm", ""),
+    "lumps": ("sglang", ""),
+    "pooled": ("pool", ""),
+    "pooled-cached": ("pool", "cache = { ttl_seconds = 600 }"),
+    "pooled-hosted": ("pool", 'hosted_tools = ["code_interpreter", "file_search"]'),
+    "pooled-claude": ("pool-anthropic", ""),
+    "pooled-claude-hosted": ("pool-anthropic", 'hosted_tools = ["code_interpreter"]'),
+    "pooled-weights": ("pool-vllm", ""),
+}
+
+# What providers call the model that every route leads to.
+MODEL = "standin-1"
+
+FALLBACK = """
+[[model.providers]]
+id = "gone"
+kind = "openai"
+base_url = "http://127.0.0.1:{closed}/v1"
+
+[[model.routes]]
+name = "fallback"
+targets = [
+    { provider = "gone", upstream_model = "standin-1" },
+    { provider = "openai", upstream_model = "standin-1", weight = 0 },
+]
+
+[[model.routes]]
+name = "embed-elsewhere"
+provider = "gone"
+
+[[model.routes]]
+name = "semantic-elsewhere"
+provider = "openai"
+upstream_model = "standin-1"
+cache = { ttl_seconds = 600 }
+semantic = { embeddings = "embed-elsewhere" }
+"""
+
+
+def configuration(data: int, control: int, origin: str, resources: str) -> str:
+    """`bulkhead.toml` for a stand-in at `origin`; `resources` is the provider that keeps files."""
+    parts = [HEAD.format(data=data, control=control, resources=resources)]
+    for name, (kind, base, more) in (OWN_PROVIDERS | SHARED_PROVIDERS).items():
+        parts.append(PROVIDER.format(id=name, kind=kind, origin=origin, base=base, more=more))
+    for name, (provider, more) in ROUTES.items():
+        parts.append(
+            f'[[model.routes]]\nname = "{name}"\nprovider = "{provider}"\n'
+            f'upstream_model = "{MODEL}"\n{more}\n'
+        )
+    (closed,) = free_ports(1)
+    parts.append(FALLBACK.replace("{closed}", str(closed)))
+    return "\n".join(parts)
 
 
 class Refused(Exception):
@@ -59,11 +142,16 @@ class Refused(Exception):
 
 @dataclass
 class Tenant:
-    """A tenant with its provider account; `canary` is in every answer that its account gives."""
+    """A tenant with its provider accounts; `canary` is in every answer that they give."""
 
     name: str
     canary: str
-    provider_secret: str
+    # Credentials by provider.
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def provider_secret(self) -> str:
+        return self.secrets["standin"]
 
 
 def free_ports(count: int) -> list[int]:
@@ -75,7 +163,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Deployment:
-    def __init__(self, folder: Path, standin_url: str) -> None:
+    def __init__(self, folder: Path, origin: str, resources: str = "openai") -> None:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.log"
         self._process: subprocess.Popen | None = None
@@ -85,14 +173,16 @@ class Deployment:
         self.run("init")
         self.operator = (folder / "operator.token").read_text().strip()
         (folder / "bulkhead.toml").write_text(
-            CONFIGURATION.format(
-                data=self.data_port, control=self.control_port, standin=standin_url
-            )
+            configuration(self.data_port, self.control_port, origin, resources)
         )
 
     @property
     def openai_url(self) -> str:
         return f"{self.data}/v1"
+
+    @property
+    def anthropic_url(self) -> str:
+        return self.data
 
     # The process
 
@@ -133,7 +223,7 @@ class Deployment:
 
     def _environment(self) -> dict[str, str]:
         """Without what the machine has set for us or for the SDK."""
-        foreign = ("OPENAI_", "BULKHEAD_")
+        foreign = ("OPENAI_", "ANTHROPIC_", "BULKHEAD_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return kept | {"NO_COLOR": "1"}
 
@@ -160,10 +250,15 @@ class Deployment:
         self.run("tenant", "create", name, *each)
 
     def set_credential(
-        self, tenant: str, secret: str, environment: str = "live", shared: bool = False
+        self,
+        tenant: str,
+        secret: str,
+        environment: str = "live",
+        shared: bool = False,
+        provider: str = "standin",
     ) -> None:
         self.run(
-            *("credential", "set", "standin", "--tenant", tenant, "--environment", environment),
+            *("credential", "set", provider, "--tenant", tenant, "--environment", environment),
             *(["--shared"] if shared else []),
             stdin=secret,
         )
@@ -188,10 +283,16 @@ class Deployment:
             *("--environments", "live", "--workflows", "support", "--grants", EVERYTHING),
         )["secret"]
 
-    def key(self, tenant: str, environment: str = "live", grants: str = EVERYTHING) -> dict:
+    def key(
+        self,
+        tenant: str,
+        environment: str = "live",
+        grants: str = EVERYTHING,
+        workflow: str = "support",
+    ) -> dict:
         return self.cli(
             *("access", "key", "create", "--tenant", tenant, "--environment", environment),
-            *("--workflow", "support", "--grants", grants),
+            *("--workflow", workflow, "--grants", grants),
         )
 
     # HTTP
@@ -252,3 +353,20 @@ class Deployment:
             run=run,
             scope=EVERYTHING,
         )["access_token"]
+
+
+class NoDeployment:
+    """The stand-in itself, where a deployment would be: a token is the tenant's provider credential."""
+
+    def __init__(self, standin: object) -> None:
+        self.openai_url = f"{standin.origin}/openai/v1"
+        self.anthropic_url = f"{standin.origin}/anthropic"
+
+    def create_tenant(self, *_: object) -> None:
+        pass
+
+    def set_credential(self, *_: object, **__: object) -> None:
+        pass
+
+    def token(self, tenant: str) -> str:
+        return f"sk-{tenant}"

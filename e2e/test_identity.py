@@ -11,6 +11,7 @@ from openai import APIError, AuthenticationError, OpenAI, PermissionDeniedError
 from tenant_tokens import TenantTokens
 from test_sdk import ask
 
+
 def refused(exception, code: str, call) -> None:
     with pytest.raises(exception) as raised:
         call()
@@ -173,9 +174,7 @@ def test_a_revoked_token_is_refused_at_once_and_its_stream_ends(deployment, clie
     stream = sdk.chat.completions.create(**ask("standin:hold"), stream=True)
     for _ in range(10):
         next(stream)
-    revoke = threading.Timer(
-        0.2, deployment.admin, ("POST", "/revocations", {"token": token})
-    )
+    revoke = threading.Timer(0.2, deployment.admin, ("POST", "/revocations", {"token": token}))
     revoke.start()
     with pytest.raises(APIError) as raised:
         for _ in stream:

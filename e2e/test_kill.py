@@ -1,4 +1,4 @@
-"""What was acknowledged survives `kill -9`: tenants, keys, revocations, audit entries."""
+"""What was acknowledged survives `kill -9`: tenants, keys, revocations, audit entries, run state."""
 
 import random
 import threading
@@ -56,6 +56,59 @@ def write(deployment: Deployment, done: Acknowledged, until: int, seed: int) -> 
                 done.enough.set()
 
 
+@dataclass
+class Kept:
+    """The state of a run with one writer."""
+
+    secret: str
+    run: str
+    # By key: the value that was acknowledged, and its version.
+    done: dict[str, tuple[str, int]] = field(default_factory=dict)
+    # The value that was asked for last: acknowledged or not, it may be there.
+    asked: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+
+    def at(self, deployment: Deployment, key: str) -> tuple[str, dict[str, str]]:
+        return f"{deployment.data}/v1/state/{self.run}/{key}", {
+            "authorization": f"Bearer {self.secret}"
+        }
+
+    def write(self, deployment: Deployment) -> None:
+        """Compare-and-set over a few keys, until the server is gone."""
+        tags: dict[str, str] = {}
+        while True:
+            key, value = f"step/{self.count % 5}", f"{self.run}-{self.count}"
+            url, headers = self.at(deployment, key)
+            try:
+                if key not in tags:
+                    # There, too, if it was written as the server went, and not acknowledged.
+                    status, told, _ = deployment.http("GET", url, headers=headers)
+                    tags |= {key: told["etag"]} if status == 200 else {}
+                condition = {"if-match": tags[key]} if key in tags else {"if-none-match": "*"}
+                self.asked[key] = value
+                body = value.encode()
+                status, told, text = deployment.http("PUT", url, body, headers | condition)
+            except (HTTPException, URLError, ConnectionError, TimeoutError):
+                return
+            if status >= 500:
+                return
+            assert status in (200, 201), text
+            tags[key] = told["etag"]
+            self.done[key] = (value, int(told["x-bulkhead-state-version"]))
+            self.count += 1
+
+    def check(self, deployment: Deployment, told: str) -> None:
+        for key, (value, version) in self.done.items():
+            url, headers = self.at(deployment, key)
+            status, answer, text = deployment.http("GET", url, headers=headers)
+            assert status == 200, f"{told}: {key} is lost"
+            now = int(answer["x-bulkhead-state-version"])
+            assert (text, now) in [(value, version), (self.asked[key], version + 1)], told
+            self.done[key] = (text, now)
+            _, _, earlier = deployment.http("GET", f"{url}?version={version}", headers=headers)
+            assert earlier == value, f"{told}: version {version} of {key} is another"
+
+
 def tenants(deployment: Deployment) -> set[str]:
     found, after = set(), ""
     while True:
@@ -86,15 +139,20 @@ def works(deployment: Deployment, key: dict) -> bool:
 def test_acknowledged_writes_survive_kill_9(apart: Deployment):
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
-    done = Acknowledged()
+    done, kept = Acknowledged(), []
     for turn in range(ROUNDS):
         apart.start()
+        if not kept:
+            apart.create_tenant("keeper")
+            secret = apart.key("keeper", grants="state:read state:write")["secret"]
+            kept = [Kept(secret, f"run-{n}") for n in range(2)]
         done.enough.clear()
         until = done.count() + ACKNOWLEDGED
         writers = [
             threading.Thread(target=write, args=(apart, done, until, seed + turn * WRITERS + n))
             for n in range(WRITERS)
         ]
+        writers += [threading.Thread(target=each.write, args=(apart,)) for each in kept]
         for writer in writers:
             writer.start()
         reached = done.enough.wait(timeout=60)
@@ -109,6 +167,9 @@ def test_acknowledged_writes_survive_kill_9(apart: Deployment):
             good, told = works(apart, key), f"round {turn}, seed {seed}: key {key['id']}"
             assert good or key["id"] in done.asked, f"{told} is lost"
             assert not good or key["id"] not in done.revoked, f"{told} is revoked, and good"
+        for each in kept:
+            assert each.done, "no state was written"
+            each.check(apart, f"round {turn}, seed {seed}")
         entries = audited(apart)
         for name in done.tenants:
             assert name in entries, f"round {turn}, seed {seed}: {name} is not in the audit log"

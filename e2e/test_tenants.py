@@ -1,6 +1,7 @@
 """Two tenants at once: nobody gets what is another's, cached or not."""
 
 import asyncio
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -132,6 +133,81 @@ def test_two_tenants_at_once_each_get_their_own(client, acme, globex, standin):
         assert seen and {each.credential for each in seen} == {tenant.provider_secret}
 
 
+def test_two_tenants_at_once_over_every_endpoint(client, claude, acme, globex, standin):
+    """Each call names what only its tenant says; whatever comes back has nothing of the other's."""
+
+    def chat(sdk, _claude, own: str) -> str:
+        return sdk.chat.completions.create(**ask(own, "gpt")).model_dump_json()
+
+    def stream(sdk, _claude, own: str) -> str:
+        with sdk.chat.completions.create(**ask(own, "gpt"), stream=True) as chunks:
+            return text_of(chunks)
+
+    def respond(sdk, _claude, own: str) -> str:
+        first = sdk.responses.create(model="gpt", input=own)
+        with sdk.responses.create(
+            model="gpt", input=own, previous_response_id=first.id, stream=True
+        ) as events:
+            return "".join(event.model_dump_json() for event in events)
+
+    def converse(sdk, _claude, own: str) -> str:
+        conversation = sdk.conversations.create(metadata={"of": own})
+        sdk.responses.create(model="gpt", input=own, conversation=conversation.id)
+        return "".join(
+            each.model_dump_json() for each in sdk.conversations.items.list(conversation.id)
+        )
+
+    def upload(sdk, _claude, own: str) -> str:
+        made = sdk.files.create(file=("own.txt", own.encode()), purpose="user_data")
+        return sdk.files.content(made.id).text + "".join(each.id for each in sdk.files.list())
+
+    def embed(sdk, _claude, own: str) -> str:
+        return sdk.embeddings.create(
+            model="embed", input=own, encoding_format="float"
+        ).model_dump_json()
+
+    def message(_sdk, claude, own: str) -> str:
+        turns = [{"role": "user", "content": own}]
+        with claude.messages.stream(model="claude", max_tokens=99, messages=turns) as stream:
+            return stream.get_final_message().model_dump_json()
+
+    calls = (chat, stream, respond, converse, upload, embed, message)
+    sdks = {each.name: (client(each.name), claude(each.name)) for each in (acme, globex)}
+
+    def one(tenant, turn: int) -> str:
+        own = f"endpoint-of-{tenant.name}-{tenant.canary} {turn}"
+        return calls[turn % len(calls)](*sdks[tenant.name], own)
+
+    with ThreadPoolExecutor(14) as pool:
+        asked = [(tenant, turn) for turn in range(42) for tenant in (acme, globex)]
+        received = list(pool.map(lambda each: (each[0], one(*each)), asked))
+    for tenant, text in received:
+        other = globex if tenant is acme else acme
+        assert other.canary not in text and other.name not in text
+    for tenant in (acme, globex):
+        seen = standin.requests(f"endpoint-of-{tenant.name}")
+        assert seen and {each.credential for each in seen} <= set(tenant.secrets.values())
+
+
+@pytest.mark.parametrize("route", ["gpt", "claude"])
+def test_a_caller_who_leaves_ends_the_providers_stream(client, claude, acme, standin, route):
+    prompt = f"standin:hold {uuid.uuid4()}"
+    if route == "gpt":
+        stream = client("acme").chat.completions.create(**ask(prompt, route), stream=True)
+    else:
+        turns = [{"role": "user", "content": prompt}]
+        asked = {"model": route, "max_tokens": 9, "messages": turns}
+        stream = claude("acme").messages.create(**asked, stream=True)
+    next(iter(stream))
+    (seen,) = standin.requests(prompt)
+    assert seen.nonce not in standin.left
+    stream.close()
+    until = time.monotonic() + 20
+    while seen.nonce not in standin.left:
+        assert time.monotonic() < until, "the provider still speaks to nobody"
+        time.sleep(0.02)
+
+
 async def test_two_tenants_at_once_asynchronously(async_client, acme, globex):
     prompt = f"asynchronous {uuid.uuid4()}"
     clients = [(tenant, async_client(tenant.name)) for tenant in (acme, globex) for _ in range(10)]
@@ -165,11 +241,7 @@ async def test_requests_that_are_cancelled_do_not_shift_answers(async_client, ac
 
     for batch in range(10):
         await asyncio.gather(
-            *(
-                each(batch * 10 + n)
-                for n in range(10)
-                for each in (cancelled, reads)
-            )
+            *(each(batch * 10 + n) for n in range(10) for each in (cancelled, reads))
         )
 
 
