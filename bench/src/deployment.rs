@@ -78,6 +78,18 @@ name = "cached"
 provider = "upstream"
 upstream_model = "bench"
 cache = {{ ttl_seconds = 3600 }}
+
+[[model.routes]]
+name = "semantic"
+provider = "upstream"
+upstream_model = "bench"
+cache = {{ ttl_seconds = 3600 }}
+semantic = {{ embeddings = "embed", threshold = 0.95 }}
+
+[[model.routes]]
+name = "embed"
+provider = "upstream"
+upstream_model = "bench"
 "#,
             own.data, own.control
         );

@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,37 +14,93 @@ use tokio::{
     task::JoinSet,
 };
 
+/// Not counted, before every run.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// In a body, this is replaced by letters that no earlier request had.
+pub(crate) const NEW: &str = "nnnnnnnnnn";
+
 /// The bytes of a request, and where they go.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) address: SocketAddr,
     bytes: Vec<u8>,
+    /// Where [`NEW`] stands, if it does.
+    new_at: Option<usize>,
+}
+
+/// Until when a request is timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The last byte of the answer.
+    End,
+    /// The first byte of the answer's body.
+    FirstByte,
 }
 
 impl Request {
     /// Any request with a body in JSON.
     pub(crate) fn new(address: SocketAddr, line: &str, credential: &str, body: &str) -> Self {
-        let bytes = format!(
-            "{line} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {credential}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Self { address, bytes: bytes.into_bytes() }
+        Self::with_headers(address, line, credential, "", body)
     }
 
-    /// A chat completion with a prompt of this many bytes.
-    pub(crate) fn chat(address: SocketAddr, token: &str, model: &str, prompt: usize) -> Self {
-        let text = "Summarise the open invoices of this customer. "
-            .chars()
-            .cycle()
-            .take(prompt)
-            .collect::<String>();
-        let body = serde_json::json!({
+    /// With more headers, each ended by `\r\n`.
+    fn with_headers(
+        address: SocketAddr,
+        line: &str,
+        credential: &str,
+        headers: &str,
+        body: &str,
+    ) -> Self {
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {credential}\r\n\
+             {headers}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let new_at = body.find(NEW).map(|at| head.len() + at);
+        Self { address, bytes: [head.as_bytes(), body.as_bytes()].concat(), new_at }
+    }
+
+    /// A chat completion.
+    pub(crate) fn chat(address: SocketAddr, token: &str, chat: &Chat<'_>) -> Self {
+        let Chat { model, prompt, stream, new, headers } = *chat;
+        let opening = if new { format!("{NEW} ") } else { String::new() };
+        let text = "Summarise the open invoices of this customer. ".chars().cycle();
+        let text: String = opening.chars().chain(text).take(prompt).collect();
+        let mut body = serde_json::json!({
             "model": model,
             "messages": [{"role": "user", "content": text}],
         });
-        Self::new(address, "POST /v1/chat/completions", token, &body.to_string())
+        if stream {
+            body["stream"] = true.into();
+        }
+        let line = "POST /v1/chat/completions";
+        Self::with_headers(address, line, token, headers, &body.to_string())
     }
+
+    /// Puts letters that no earlier request had where [`NEW`] stands.
+    pub(crate) fn renew(&mut self) {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let Some(at) = self.new_at else { return };
+        let mut count = COUNT.fetch_add(1, Ordering::Relaxed);
+        for byte in &mut self.bytes[at..at + NEW.len()] {
+            *byte = b"abcdefghijklmnopqrstuvwxyz"[usize::try_from(count % 26).unwrap_or(0)];
+            count /= 26;
+        }
+    }
+}
+
+/// What a chat completion asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Chat<'a> {
+    pub(crate) model: &'a str,
+    /// Bytes of the prompt.
+    pub(crate) prompt: usize,
+    pub(crate) stream: bool,
+    /// Whether no two prompts are equal.
+    pub(crate) new: bool,
+    /// More headers, each ended by `\r\n`.
+    pub(crate) headers: &'a str,
 }
 
 /// An answer, whole.
@@ -51,6 +108,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     head: String,
     body: Vec<u8>,
+    /// When the first byte of the body was there.
+    began: Instant,
 }
 
 impl Answer {
@@ -105,7 +164,12 @@ impl Connection {
             .nth(1)
             .and_then(|status| status.parse().ok())
             .context("no HTTP status")?;
-        let mut answer = Answer { status, head: text, body: Vec::new() };
+        let mut answer = Answer { status, head: text, body: Vec::new(), began: Instant::now() };
+        let empty = answer.header("content-length") == Some("0");
+        while self.buffer.len() == head && !empty {
+            self.more().await?;
+            answer.began = Instant::now();
+        }
         if let Some(length) = answer.header("content-length") {
             let end = head + length.parse::<usize>().context("content-length")?;
             while self.buffer.len() < end {
@@ -175,25 +239,29 @@ impl Sample {
 /// Loads an address for `length` after a warm-up that is not counted. Any answer but 200 ends it.
 pub(crate) async fn run(
     request: &Request,
+    until: Until,
     connections: usize,
-    warm_up: Duration,
     length: Duration,
 ) -> Result<Sample> {
-    let begins = Instant::now() + warm_up;
+    let begins = Instant::now() + WARM_UP;
     let ends = begins + length;
     let mut workers = JoinSet::new();
     for _ in 0..connections {
-        let request = request.clone();
+        let mut request = request.clone();
         workers.spawn(async move {
             let mut connection = Connection::open(request.address).await?;
             let mut latencies = Vec::with_capacity(100_000);
             loop {
+                request.renew();
                 let asked = Instant::now();
                 if asked >= ends {
                     return anyhow::Ok(latencies);
                 }
                 let answer = connection.ask(&request).await?;
-                let took = asked.elapsed();
+                let took = match until {
+                    Until::End => asked.elapsed(),
+                    Until::FirstByte => answer.began - asked,
+                };
                 ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
                 if asked >= begins {
                     latencies.push(u64::try_from(took.as_nanos())?);

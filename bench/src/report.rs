@@ -5,12 +5,18 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::{load::Sample, scope_check::ScopeCheck, start::Start};
+use crate::{
+    cases::{STREAM, WHOLE},
+    load::Sample,
+    scope_check::ScopeCheck,
+    start::Start,
+};
 
 pub(crate) const DIRECT: &str = "direct";
 pub(crate) const PROXY: &str = "bare hyper proxy";
 pub(crate) const CACHE_OFF: &str = "bulkhead, cache off";
 pub(crate) const CACHE_HIT: &str = "bulkhead, cache hit";
+pub(crate) const SEMANTIC_HIT: &str = "bulkhead, semantic hit";
 
 /// Every control that a model hop has; the benchmark turns none off.
 const CONTROLS: &[&str] = &[
@@ -22,11 +28,14 @@ const CONTROLS: &[&str] = &[
     "provider credential of the tenant, from the vault",
     "an event per hop recorded",
     "time-outs and bounds on body and answer",
+    "the caller's salts and users struck out of the body; handles looked for",
+    "the answer looked through for the credential",
     "cache hit: value opened under the tenant's data key",
 ];
 
 /// One kind at one number of connections.
 pub(crate) struct Row {
+    group: &'static str,
     kind: &'static str,
     connections: usize,
     p50: Duration,
@@ -36,8 +45,14 @@ pub(crate) struct Row {
 
 impl Row {
     /// Sums up what was measured.
-    pub(crate) fn new(kind: &'static str, connections: usize, mut sample: Sample) -> Self {
+    pub(crate) fn new(
+        group: &'static str,
+        kind: &'static str,
+        connections: usize,
+        mut sample: Sample,
+    ) -> Self {
         Self {
+            group,
             kind,
             connections,
             p50: sample.quantile(0.50),
@@ -48,15 +63,24 @@ impl Row {
 }
 
 /// Everything of one run.
+#[derive(Default)]
 pub(crate) struct Report {
-    prompt: usize,
     pub(crate) rows: Vec<Row>,
     pub(crate) idle_rss: u64,
     pub(crate) loaded_rss: u64,
     /// Events of the hops, by what became of them: one that was dropped is work that was not done.
-    pub(crate) events: [(&'static str, u64); 3],
+    pub(crate) events: Events,
     pub(crate) start: Option<Start>,
     pub(crate) scope_check: Option<ScopeCheck>,
+}
+
+/// By what became of them.
+pub(crate) struct Events(pub(crate) [(&'static str, u64); 3]);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self([("written", 0), ("dropped", 0), ("failed", 0)])
+    }
 }
 
 /// A promise of the design, and whether this run kept it.
@@ -68,42 +92,36 @@ struct Bar {
 }
 
 impl Report {
-    pub(crate) fn new(prompt: usize) -> Self {
-        Self {
-            prompt,
-            rows: Vec::new(),
-            idle_rss: 0,
-            loaded_rss: 0,
-            events: [("written", 0), ("dropped", 0), ("failed", 0)],
-            start: None,
-            scope_check: None,
-        }
-    }
-
-    fn row(&self, kind: &str, connections: usize) -> Option<&Row> {
-        self.rows.iter().find(|row| row.kind == kind && row.connections == connections)
+    fn row(&self, group: &str, kind: &str, connections: usize) -> Option<&Row> {
+        self.rows
+            .iter()
+            .find(|row| (row.group, row.kind, row.connections) == (group, kind, connections))
     }
 
     fn bars(&self) -> Vec<Bar> {
         let mut bars = Vec::new();
-        if let (Some(direct), Some(ours)) = (self.row(DIRECT, 1), self.row(CACHE_OFF, 1)) {
+        for (group, what) in [
+            (WHOLE, "added at p50, 1 connection, cache off"),
+            (STREAM, "added to the first byte of a stream at p50"),
+        ] {
+            let (Some(direct), Some(ours)) =
+                (self.row(group, DIRECT, 1), self.row(group, CACHE_OFF, 1))
+            else {
+                continue;
+            };
             let added = ours.p50.saturating_sub(direct.p50);
             bars.push(Bar {
-                what: "added at p50, 1 connection, cache off".to_owned(),
+                what: what.to_owned(),
                 measured: micros(added),
                 bar: "≤ 150 µs",
                 kept: added <= Duration::from_micros(150),
             });
         }
-        for connections in crate::CONNECTIONS {
-            let (Some(proxy), Some(ours)) =
-                (self.row(PROXY, connections), self.row(CACHE_OFF, connections))
-            else {
-                continue;
-            };
-            let share = ours.rate / proxy.rate;
+        for row in self.rows.iter().filter(|row| (row.group, row.kind) == (WHOLE, CACHE_OFF)) {
+            let Some(proxy) = self.row(WHOLE, PROXY, row.connections) else { continue };
+            let share = row.rate / proxy.rate;
             bars.push(Bar {
-                what: format!("throughput of the bare proxy's, {connections} connections"),
+                what: format!("throughput of the bare proxy's, {} connections", row.connections),
                 measured: format!("{:.0} %", share * 100.0),
                 bar: "≥ 50 %",
                 kept: share >= 0.5,
@@ -142,14 +160,18 @@ impl Report {
 
     /// Prints both tables.
     pub(crate) fn print(&self) {
-        println!("\nmodel hop, {} byte prompt, loopback, {}", self.prompt, machine());
-        println!(
-            "\n{:22} {:>11} {:>12} {:>12} {:>10}",
-            "", "connections", "p50", "p99", "requests/s"
-        );
+        println!("\nmodel hop, loopback, {}", machine());
+        let mut group = "";
         for row in &self.rows {
+            if row.group != group {
+                group = row.group;
+                println!(
+                    "\n{group:38} {:>11} {:>10} {:>10} {:>10}",
+                    "connections", "p50", "p99", "requests/s"
+                );
+            }
             println!(
-                "{:22} {:>11} {:>12} {:>12} {:>10.0}",
+                "{:38} {:>11} {:>10} {:>10} {:>10.0}",
                 row.kind,
                 row.connections,
                 micros(row.p50),
@@ -162,7 +184,7 @@ impl Report {
             megabytes(self.idle_rss),
             megabytes(self.loaded_rss)
         );
-        let events = self.events.map(|(end, count)| format!("{count} {end}"));
+        let events = self.events.0.map(|(end, count)| format!("{count} {end}"));
         println!("events: {}", events.join(", "));
         println!("controls on: {}\n", CONTROLS.join("; "));
         for bar in self.bars() {
@@ -178,6 +200,7 @@ impl Report {
             .iter()
             .map(|row| {
                 json!({
+                    "group": row.group,
                     "kind": row.kind,
                     "connections": row.connections,
                     "p50_us": as_micros(row.p50),
@@ -194,12 +217,11 @@ impl Report {
         let report = json!({
             "benchmark": "model",
             "machine": machine(),
-            "prompt_bytes": self.prompt,
             "controls_on": CONTROLS,
             "rows": rows,
             "bars": bars,
             "resident_bytes": {"after_start": self.idle_rss, "after_load": self.loaded_rss},
-            "events": self.events.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            "events": self.events.0.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "start": self.start.as_ref().map(|start| json!({
                 "tenants": start.tenants,
                 "ready_ms": start.ready.as_millis(),

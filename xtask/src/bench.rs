@@ -1,8 +1,9 @@
-//! `bench NAME`: builds the benchmark and what it measures in release mode, then runs it.
+//! `bench NAME`: builds the benchmark and what it measures in release mode, then runs it; with `-- --peers` beside
+//! other people's gateways.
 
 use anyhow::Result;
 
-use crate::{e2e, report::Tally, shell};
+use crate::{e2e, peers, report::Tally, shell};
 
 /// Benchmarks, each a binary of the package in bench/.
 const BENCHMARKS: &[&str] = &["model"];
@@ -17,6 +18,9 @@ pub(crate) fn run(tally: &mut Tally, name: &str, rest: &[String]) -> Result<()> 
     shell::must(&mut shell::cargo(&build)?)?;
     let mut command = shell::command(shell::target()?.join("release").join(name))?;
     command.args(rest).env("BULKHEAD_BIN", &binary);
+    if rest.iter().any(|argument| argument == "--peers") {
+        command.env(peers::PORTKEY, peers::portkey()?).env(peers::LITELLM, peers::litellm()?);
+    }
     let passed = shell::succeeds(&mut command)?;
     tally.row(name, u64::from(passed), u64::from(!passed), "");
     Ok(())

@@ -1,4 +1,4 @@
-//! The real clients: builds the release binary, makes e2e/.venv and runs pytest.
+//! The real clients: builds the release binary, installs e2e/.venv and e2e/js/node_modules and runs pytest.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{report::Tally, shell};
+use crate::{packages, peers, report::Tally, shell};
 
 /// The released binary, built now if it is not up to date.
 pub(crate) fn binary() -> Result<PathBuf> {
@@ -18,16 +18,36 @@ pub(crate) fn binary() -> Result<PathBuf> {
 /// Runs the suite; `rest` is handed to pytest.
 pub(crate) fn run(tally: &mut Tally, rest: &[String]) -> Result<()> {
     let folder = shell::root()?.join("e2e");
-    let python = environment(&folder)?;
+    let python = packages::python(&folder)?;
+    packages::npm(&folder.join("js"))?;
+    pytest(tally, "e2e", &python, rest, &[])
+}
+
+/// Runs the SDKs through Bulkhead against other people's servers.
+pub(crate) fn peers(tally: &mut Tally) -> Result<()> {
+    let python = packages::python(&shell::root()?.join("e2e"))?;
+    let variables = [(peers::LITELLM, peers::litellm()?)];
+    // Its own paths are left out of the ordinary suite (pytest.ini), so it is named.
+    pytest(tally, "peers", &python, &["peers".to_owned()], &variables)
+}
+
+fn pytest(
+    tally: &mut Tally,
+    name: &str,
+    python: &Path,
+    rest: &[String],
+    variables: &[(&str, PathBuf)],
+) -> Result<()> {
     let binary = binary()?;
-    let report = shell::target()?.join("e2e.xml");
+    let report = shell::target()?.join(format!("{name}.xml"));
     let _ = fs::remove_file(&report);
     let mut pytest = shell::command(python)?;
     pytest
         .args(["-m", "pytest", "--junitxml"])
         .arg(&report)
         .args(rest)
-        .current_dir(&folder)
+        .current_dir(shell::root()?.join("e2e"))
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .env("BULKHEAD_BIN", &binary)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let succeeded = shell::succeeds(&mut pytest)?;
@@ -38,32 +58,8 @@ pub(crate) fn run(tally: &mut Tally, rest: &[String]) -> Result<()> {
         0 => String::new(),
         skipped => format!("{skipped} skipped"),
     };
-    tally.row("e2e", suite.passed, failed, &note);
+    tally.row(name, suite.passed, failed, &note);
     Ok(())
-}
-
-/// The Python of e2e/.venv, with what requirements.txt pins.
-fn environment(folder: &Path) -> Result<PathBuf> {
-    let venv = folder.join(".venv");
-    let python = venv.join("bin/python");
-    let wanted = fs::read_to_string(folder.join("requirements.txt"))?;
-    let stamp = venv.join("requirements.txt");
-    let current = fs::read_to_string(&stamp).is_ok_and(|have| have == wanted);
-    if current && shell::answers(shell::command(&python)?.arg("--version")) {
-        return Ok(python);
-    }
-    if !shell::answers(shell::command("python3")?.args(["-c", "import venv, ensurepip"])) {
-        shell::install_packages(&["python3", "python3-venv"])?;
-    }
-    let mut create = shell::command("python3")?;
-    shell::must(create.args(["-m", "venv", "--clear"]).arg(&venv))?;
-    let mut install = shell::command(&python)?;
-    install
-        .args(["-m", "pip", "install", "--disable-pip-version-check", "--requirement"])
-        .arg(folder.join("requirements.txt"));
-    shell::must(&mut install)?;
-    fs::write(&stamp, wanted)?;
-    Ok(python)
 }
 
 /// The sums at the head of a JUnit report.

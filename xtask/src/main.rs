@@ -6,6 +6,8 @@ mod bench;
 mod check;
 mod e2e;
 mod fuzz;
+mod packages;
+mod peers;
 mod planted;
 mod report;
 mod shell;
@@ -49,7 +51,7 @@ enum Task {
     Bench {
         /// Which one: `model`.
         name: String,
-        /// Handed to the benchmark.
+        /// Handed to the benchmark, such as `--peers`, which installs Portkey and LiteLLM to measure beside ours.
         #[arg(last = true)]
         rest: Vec<String>,
     },

@@ -13,6 +13,9 @@ pub(crate) struct Options {
     /// Leave out the build with the planted bugs.
     #[arg(long)]
     no_planted: bool,
+    /// Put other people's servers behind the real clients, too: LiteLLM's proxy (some 700 MB of Python).
+    #[arg(long)]
+    peers: bool,
     /// Leave out clippy and cargo-deny.
     #[arg(long)]
     fast: bool,
@@ -30,6 +33,9 @@ pub(crate) fn run(tally: &mut Tally, options: &Options) -> Result<()> {
     if !options.no_e2e {
         attempt(tally, "e2e", |tally| e2e::run(tally, &[]));
         attempt(tally, "demo", demo);
+    }
+    if options.peers {
+        attempt(tally, "peers", e2e::peers);
     }
     Ok(())
 }

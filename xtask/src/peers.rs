@@ -1,0 +1,25 @@
+//! Other people's gateways, installed to be stood behind or measured beside.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{packages, shell};
+
+/// Names the program of `LiteLLM` to the real clients and the benchmark.
+pub(crate) const LITELLM: &str = "LITELLM_BIN";
+/// Names the folder of Portkey's package to the benchmark.
+pub(crate) const PORTKEY: &str = "PORTKEY_DIR";
+
+/// The program of `LiteLLM`'s proxy, as e2e/peers pins it.
+pub(crate) fn litellm() -> Result<PathBuf> {
+    let python = packages::python(&shell::root()?.join("e2e/peers"))?;
+    Ok(python.with_file_name("litellm"))
+}
+
+/// The folder of Portkey's package, as bench/peers pins it.
+pub(crate) fn portkey() -> Result<PathBuf> {
+    let folder = shell::root()?.join("bench/peers");
+    packages::npm(&folder)?;
+    Ok(folder.join("node_modules/@portkey-ai/gateway"))
+}
