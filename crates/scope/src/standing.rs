@@ -178,13 +178,13 @@ impl Standings {
             let since = self.lost.load(Ordering::SeqCst);
             let Some(record) = self.directory.tenant(name).await? else { return Ok(None) };
             let mut known = self.known.write();
-            if let Some(standing) = known.get(&record.id).cloned() {
-                standing.renew(record);
-                return Ok(Some(standing));
-            }
             // There is nothing to tell that this was read before a change: read it again.
             if self.lost.load(Ordering::SeqCst) != since {
                 continue;
+            }
+            if let Some(standing) = known.get(&record.id).cloned() {
+                standing.renew(record);
+                return Ok(Some(standing));
             }
             let full = known.len();
             if full >= KEPT {
@@ -293,6 +293,24 @@ mod tests {
         fake.go_on.add_permits(2);
         assert_eq!(late.await.unwrap().revision(), 2);
         assert_eq!((full.revision(), standings.known.read().len()), (2, 2));
+    }
+
+    /// The same, of a tenant whose standing is known.
+    #[tokio::test]
+    async fn a_reader_who_comes_late_does_not_bring_trust_back() {
+        let (fake, standings) = standings();
+        fake.go_on.add_permits(1);
+        let known = standings.named("slow").await.unwrap();
+        let mut late = Box::pin(standings.load("slow"));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        fake.revision.store(2, Ordering::SeqCst);
+        fake.down.store(true, Ordering::SeqCst);
+        assert!(standings.refresh(&TenantId::parse("slow").unwrap()).await.is_err());
+        fake.go_on.add_permits(2);
+        assert!(late.await.is_err());
+        fake.down.store(false, Ordering::SeqCst);
+        assert_eq!(standings.named("slow").await.unwrap().revision(), 2);
+        assert_eq!(known.revision(), 2);
     }
 
     /// A change that could not be read is nobody's yet: what was read before it is no answer.
