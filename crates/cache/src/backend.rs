@@ -1,6 +1,12 @@
 //! A tier: something that keeps sealed bytes under a key.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use ids::{BoxFuture, Millis};
@@ -26,6 +32,35 @@ impl Stamp {
     #[must_use]
     pub const fn moment(self) -> Millis {
         Millis(self.0 >> Self::COUNT)
+    }
+}
+
+/// Draws stamps, each newer than those before. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Stamps(Arc<AtomicU64>);
+
+impl Stamps {
+    /// A newer one than any before.
+    #[must_use]
+    pub fn draw(&self, now: Millis) -> Stamp {
+        let now = Stamp::at(now).0;
+        let next = |latest: u64| now.max(latest.saturating_add(1));
+        let draw = |latest| Some(next(latest));
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, draw);
+        Stamp(before.map_or(now, next))
+    }
+
+    /// The one that was drawn last.
+    #[must_use]
+    pub fn latest(&self) -> Stamp {
+        Stamp(self.0.load(Ordering::Relaxed))
+    }
+
+    /// As old as it is: what bears a stamp that is still to be drawn here was kept before the
+    /// process began, by a clock that was ahead.
+    #[must_use]
+    pub fn seen(&self, stamp: Stamp) -> Stamp {
+        if stamp > self.latest() { Stamp::default() } else { stamp }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use vault::Vault;
 use zeroize::Zeroizing;
 
-use crate::{Backend, Disk, Error, Memory, Settings, Shelf, Stamp, flight::Flights};
+use crate::{Backend, Disk, Error, Memory, Settings, Shelf, Stamps, flight::Flights};
 
 /// Told when a tier answers with bytes that are not the shelf's: the database lied, or
 /// somebody wrote where only we write.
@@ -90,20 +90,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights>,
     pub(crate) counters: Counters,
     pub(crate) behind: Arc<Behind>,
-    /// The latest stamp.
-    latest: AtomicU64,
-}
-
-impl Inner {
-    /// A newer stamp than any before.
-    pub(crate) fn stamp(&self) -> Stamp {
-        let now = Stamp::at(self.clock.now()).0;
-        let next = |latest: u64| now.max(latest.saturating_add(1));
-        let before = self
-            .latest
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| Some(next(latest)));
-        Stamp(before.map_or(now, next))
-    }
+    pub(crate) stamps: Stamps,
 }
 
 impl Cache {
@@ -121,13 +108,14 @@ impl Cache {
         alarm: Arc<dyn Alarm>,
     ) -> Result<Self, Error> {
         let memory = Arc::new(Memory::new(&settings, Arc::clone(&clock)));
+        let stamps = Stamps::default();
         let mut tiers: Vec<Arc<dyn Backend>> = vec![Arc::clone(&memory) as _];
         if settings.disk_bytes_per_tenant > 0 {
-            tiers.push(Arc::new(Disk::new(&settings, store.clone())));
+            tiers.push(Arc::new(Disk::new(&settings, store.clone(), stamps.clone())));
         }
         let mut cache = Self::over(settings, tiers, vault, secret, clock, alarm)?;
         if let Some(inner) = Arc::get_mut(&mut cache.inner) {
-            inner.memory = Some(memory);
+            (inner.memory, inner.stamps) = (Some(memory), stamps);
         }
         Ok(cache)
     }
@@ -156,7 +144,7 @@ impl Cache {
             flights: Arc::default(),
             counters: Counters::default(),
             behind: Arc::default(),
-            latest: AtomicU64::new(0),
+            stamps: Stamps::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

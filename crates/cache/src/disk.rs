@@ -5,7 +5,7 @@ use ids::{BoxFuture, Millis};
 use scope::{Scope, Write};
 use store::{File, Range, Store, Table, Txn};
 
-use crate::{Backend, CacheKey, Error, Settings, Stamp, Usage};
+use crate::{Backend, CacheKey, Error, Settings, Stamp, Stamps, Usage};
 
 /// Its stamp (8 bytes, big-endian), then the sealed bytes.
 const ENTRIES: Table = Table { file: File::Cache, id: 501, name: "cache.entries" };
@@ -32,13 +32,14 @@ const CLEAR: usize = 1_000;
 pub struct Disk {
     store: Store,
     per_shelf: u64,
+    stamps: Stamps,
 }
 
 impl Disk {
     /// The tier in this store, with the bounds of the settings.
     #[must_use]
-    pub fn new(settings: &Settings, store: Store) -> Self {
-        Self { store, per_shelf: settings.disk_bytes_per_tenant }
+    pub fn new(settings: &Settings, store: Store, stamps: Stamps) -> Self {
+        Self { store, per_shelf: settings.disk_bytes_per_tenant, stamps }
     }
 
     async fn look(&self, scope: &Scope<Write>, key: &CacheKey) -> Result<Option<Bytes>, Error> {
@@ -55,12 +56,12 @@ impl Disk {
         expires: Millis,
     ) -> Result<(), Error> {
         let kept = stamp.0.to_be_bytes();
-        let quota = self.per_shelf;
+        let (quota, stamps) = (self.per_shelf, self.stamps.clone());
         let key = *key;
         let cost = sealed.len() + ROWS;
         let view = self.store.of(scope);
         view.write(File::Cache, cost, move |txn| -> Result<(), Error> {
-            if !forget(txn, &key, stamp)? {
+            if !forget(txn, &key, stamp, &stamps)? {
                 return Ok(());
             }
             if !make_room(txn, quota, cost as u64)? {
@@ -108,10 +109,10 @@ fn by_age(kept: &[u8], key: &CacheKey) -> Vec<u8> {
 }
 
 /// Removes what an earlier write left under this key; whether nothing newer is there.
-fn forget(txn: &mut Txn<'_>, key: &CacheKey, stamp: Stamp) -> Result<bool, Error> {
+fn forget(txn: &mut Txn<'_>, key: &CacheKey, stamp: Stamp, stamps: &Stamps) -> Result<bool, Error> {
     let Some(row) = txn.get(ENTRIES, key.as_bytes())? else { return Ok(true) };
     if let Some(kept) = row.first_chunk() {
-        if Stamp(u64::from_be_bytes(*kept)) > stamp {
+        if stamps.seen(Stamp(u64::from_be_bytes(*kept))) > stamp {
             return Ok(false);
         }
         txn.delete(BY_AGE, &by_age(kept, key))?;
@@ -181,10 +182,11 @@ impl Backend for Disk {
         key: &'a CacheKey,
         stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        let key = *key;
+        let (key, stamps) = (*key, self.stamps.clone());
         Box::pin(async move {
             let view = self.store.of(scope);
-            view.write(File::Cache, 64, move |txn| forget(txn, &key, stamp).map(drop)).await
+            view.write(File::Cache, 64, move |txn| forget(txn, &key, stamp, &stamps).map(drop))
+                .await
         })
     }
 

@@ -34,7 +34,7 @@ mod settings;
 mod shelf;
 mod state;
 
-pub use backend::{Backend, Stamp, Usage};
+pub use backend::{Backend, Stamp, Stamps, Usage};
 pub use cache::{Alarm, Cache, Counts, LogAlarm};
 pub use disk::{Disk, TABLES};
 pub use entries::{Entries, Entry, EntryName};

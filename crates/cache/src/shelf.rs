@@ -19,6 +19,16 @@ const SURFACE: &str = "cache";
 /// Unix milliseconds; big-endian.
 const HEAD: usize = 16;
 
+/// What a tier's bytes turned out to be.
+enum Opened {
+    /// What was kept here, since when and until when.
+    Good(Hit, Stamp, Millis),
+    /// Not what was kept here, or too old.
+    Useless,
+    /// Nobody can say at the moment.
+    Unknown,
+}
+
 /// What a tier is given.
 #[derive(Clone)]
 struct Kept {
@@ -93,6 +103,8 @@ impl<'a> Shelf<'a> {
     pub async fn get(&self, key: &CacheKey) -> Option<Hit> {
         let inner = &self.cache.inner;
         for (i, tier) in inner.tiers.iter().enumerate() {
+            // What is kept from here on is no longer what was read.
+            let asked = inner.stamps.latest();
             let sealed = match tier.get(self.scope, key).await {
                 Ok(Some(sealed)) => sealed,
                 Ok(None) => continue,
@@ -105,11 +117,15 @@ impl<'a> Shelf<'a> {
                     continue;
                 }
             };
-            let Some((hit, stamp, expires)) = self.open(key, &sealed).await else {
-                if let Err(error) = tier.delete(self.scope, key, self.stamp()).await {
-                    self.failed(tier.name(), &error);
+            let (hit, stamp, expires) = match self.open(key, &sealed).await {
+                Opened::Good(hit, stamp, expires) => (hit, inner.stamps.seen(stamp), expires),
+                Opened::Unknown => continue,
+                Opened::Useless => {
+                    if let Err(error) = tier.delete(self.scope, key, asked).await {
+                        self.failed(tier.name(), &error);
+                    }
+                    continue;
                 }
-                continue;
             };
             for quicker in &inner.tiers[..i] {
                 let put = quicker.put(self.scope, key, sealed.clone(), stamp, expires);
@@ -213,7 +229,6 @@ impl<'a> Shelf<'a> {
     /// # Errors
     /// A tier could not be reached; the others were.
     pub async fn remove(&self, key: &CacheKey) -> Result<(), Error> {
-        self.cache.inner.behind.settled(Some(self.scope.partition_bytes())).await;
         let (stamp, mut outcome) = (self.stamp(), Ok(()));
         for tier in self.cache.inner.tiers.iter().rev() {
             outcome = outcome.and(tier.delete(self.scope, key, stamp).await);
@@ -249,7 +264,7 @@ impl<'a> Shelf<'a> {
 
     /// A newer one than any before, over all shelves.
     fn stamp(&self) -> Stamp {
-        self.cache.inner.stamp()
+        self.cache.inner.stamps.draw(self.cache.inner.clock.now())
     }
 
     fn put_behind(&self, key: CacheKey, kept: Kept) {
@@ -293,8 +308,8 @@ impl<'a> Shelf<'a> {
         Ok(Bytes::from(sealer.seal(&place(key), &plain).await?))
     }
 
-    /// Opens and dates. Nothing if the bytes are not those that were kept here, or are too old.
-    async fn open(&self, key: &CacheKey, sealed: &Bytes) -> Option<(Hit, Stamp, Millis)> {
+    /// Opens and dates.
+    async fn open(&self, key: &CacheKey, sealed: &Bytes) -> Opened {
         let inner = &self.cache.inner;
         let plain = if planted::is("cache-value-unsealed") {
             sealed.clone()
@@ -303,11 +318,11 @@ impl<'a> Shelf<'a> {
                 Ok(plain) => Bytes::from_owner(plain),
                 Err(vault::Error::Foreign | vault::Error::Malformed(_)) => {
                     self.foreign();
-                    return None;
+                    return Opened::Useless;
                 }
                 Err(error) => {
                     self.failed("vault", &Error::Vault(error));
-                    return None;
+                    return Opened::Unknown;
                 }
             }
         };
@@ -315,11 +330,16 @@ impl<'a> Shelf<'a> {
             let bytes = plain.get(at..at + 8)?.try_into().ok()?;
             Some(u64::from_be_bytes(bytes))
         };
-        let (stamp, expires) = (Stamp(number(0)?), Millis(number(8)?));
+        let (Some(stamp), Some(expires)) = (number(0), number(8)) else {
+            return Opened::Useless;
+        };
+        let (stamp, expires) = (Stamp(stamp), Millis(expires));
         let now = inner.clock.now();
         let age = now.since(stamp.moment());
-        let fresh = now < expires && age < inner.settings.ttl_max();
-        fresh.then(|| (Hit { value: plain.slice(HEAD..), age }, stamp, expires))
+        if now >= expires || age >= inner.settings.ttl_max() {
+            return Opened::Useless;
+        }
+        Opened::Good(Hit { value: plain.slice(HEAD..), age }, stamp, expires)
     }
 
     /// Somebody else's bytes turned up: a security event.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bulkhead_cache::{Cache, Entries, EntryName, Error, Settings, Version};
+use ids::{Clock as _, Millis};
 use scope::{Scope, Write};
 
 use super::world::{HOUR, World, about};
@@ -139,6 +140,28 @@ async fn what_is_replaced_does_not_come_back() {
         assert!(own.get(&name).await.unwrap().is_none());
     }
     own.put(&name, "t/t", b"old", HOUR).await.unwrap();
+    own.delete(&name).await.unwrap();
+    assert!(own.get(&name).await.unwrap().is_none());
+}
+
+/// A clock that was ahead and was set right before the process began again.
+#[tokio::test]
+async fn what_bears_a_later_date_is_replaced_all_the_same() {
+    let world = World::new().await;
+    let acme = world.acme().await;
+    let name = name("", "k", &[]);
+    let (cache, store) = world.open(Settings::default());
+    world.clock.advance(HOUR);
+    entries(&cache, &acme).put(&name, "t/t", b"old", 24 * HOUR).await.unwrap();
+    drop(cache);
+    store.close().await.unwrap();
+
+    world.clock.set(Millis(world.clock.now().0 - 3_600_000));
+    let (cache, _store) = world.open(Settings::default());
+    let own = entries(&cache, &acme);
+    assert_eq!(own.get(&name).await.unwrap().unwrap().value, "old");
+    own.put(&name, "t/t", b"new", HOUR).await.unwrap();
+    assert_eq!(own.get(&name).await.unwrap().unwrap().value, "new");
     own.delete(&name).await.unwrap();
     assert!(own.get(&name).await.unwrap().is_none());
 }
