@@ -17,6 +17,8 @@ use crate::{Api, Cited, Error, Limits, request::Request, resources::batched};
 pub(crate) const MAX_LINES: usize = 50_000;
 /// The most models that one batch may name.
 const MAX_MODELS: usize = 16;
+/// The most handles that the lines of a file may name.
+const MOST_CITED: usize = 4_096;
 /// The longest id that a caller gives to a line, in bytes.
 const MAX_CUSTOM_ID: usize = 512;
 
@@ -129,6 +131,10 @@ pub(crate) fn rewrite(
         let body = dressed(&request).map_err(numbered)?;
         for one in request.cited() {
             if known.insert(one.clone()) {
+                if known.len() > MOST_CITED {
+                    let must = "without more than 4,096 ids of what a provider keeps";
+                    return Err(numbered(Error::Malformed { field: "file", must }));
+                }
                 cited.push((at, one.clone()));
             }
         }
@@ -163,6 +169,23 @@ mod tests {
         let file = Bytes::copy_from_slice(file.as_bytes());
         survey(&file)?;
         rewrite(&file, &Limits::default(), |request| Ok(request.canonical().into()))
+    }
+
+    #[test]
+    fn the_handles_of_all_lines_are_bounded() {
+        let named =
+            |from: usize| {
+                let files = (from..from + 500)
+                    .map(|n| format!(r#"{{"type":"file","file":{{"file_id":"file-{n}"}}}}"#));
+                let files = files.collect::<Vec<_>>().join(",");
+                chat("a", &format!(r#","messages":[{{"role":"user","content":[{files}]}}]"#))
+                    .replacen(r#""messages":[],"#, "", 1)
+            };
+        let file =
+            |lines: usize| (0..lines).map(|line| named(line * 500)).collect::<Vec<_>>().join("\n");
+        assert_eq!(rewritten(&file(8)).unwrap().cited.len(), 4_000);
+        let error = rewritten(&file(9)).err().unwrap();
+        assert!(error.to_string().contains("4,096"), "{error}");
     }
 
     #[test]

@@ -293,6 +293,8 @@ impl<S: Source> Relay<S> {
 
     fn counted(&mut self, bytes: Bytes) -> Bytes {
         if let Some(pass) = &mut self.pass {
+            // As far as it is told: whoever hangs up before the end used them, too.
+            tally(pass, self.parser.usage());
             pass.tally().bytes_out(bytes.len() as u64);
         }
         bytes

@@ -317,7 +317,9 @@ impl Exchange {
     /// All that mattered is here: what is left is waited for briefly, so that the connection
     /// can be used again.
     pub(crate) fn finish_soon(&mut self) {
-        self.watch.idle = self.watch.idle.min(Duration::from_secs(1));
+        let soon = Duration::from_secs(1);
+        self.watch.idle = self.watch.idle.min(soon);
+        self.watch.over = self.watch.over.min(Instant::now() + soon);
     }
 
     /// The next piece; nothing when the answer has ended in order.

@@ -97,7 +97,12 @@ impl Request {
         if body.len() > limits.body_bytes {
             return Err(Error::TooLarge { bytes: body.len(), most: limits.body_bytes });
         }
-        let bounds = json::Limits { depth: limits.depth, nodes: limits.nodes };
+        // Texts may come as numbers of tokens: 300,000 in one request, by OpenAI's own bound.
+        let nodes = match api {
+            Api::Embeddings => limits.nodes.saturating_mul(2),
+            _ => limits.nodes,
+        };
+        let bounds = json::Limits { depth: limits.depth, nodes };
         let json = Json::parse(&body, &bounds)?;
         let Json::Object(fields) = &json else {
             return Err(Error::Malformed { field: "body", must: "an object" });

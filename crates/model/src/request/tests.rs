@@ -23,6 +23,15 @@ fn judge(request: &Request, shared: bool, extra: &[&str], hosted: &[&str]) -> Re
     })
 }
 
+/// Texts as LangChain sends them: numbers of tokens.
+#[test]
+fn as_many_tokens_may_be_embedded_as_a_provider_takes() {
+    let tokens = vec!["1"; 300_000].join(",");
+    let body = format!(r#"{{"model":"m","input":[[{tokens}]]}}"#);
+    let parsed = Request::parse(Api::Embeddings, body.into(), &Limits::default());
+    assert!(parsed.is_ok(), "{parsed:?}");
+}
+
 #[test]
 fn refuses() {
     for (api, body, code) in [

@@ -40,9 +40,10 @@ impl ModelHop {
         let reply = keeper.ask(Call::post("/batches", batch.write(), false)).await?;
         if let Reply::Json { body, .. } = &reply {
             let object: Value = document(body)?;
-            self.outputs(keeper, &object).await?;
             let more = More { purpose: None, ..remembered(&object, body) };
+            // It is there already: whatever else is wrong with the answer, it has an owner.
             self.record(keeper, HandleKind::Batch, &object, more).await?;
+            self.outputs(keeper, &object).await?;
         }
         Ok(reply.into())
     }
@@ -59,7 +60,9 @@ impl ModelHop {
 
     /// Records the files that a batch made.
     pub(super) async fn outputs(&self, keeper: &Keeper<'_>, batch: &Value) -> Result<(), Error> {
+        // Some say with empty text that there is none yet.
         let ids = OUTPUTS.iter().filter_map(|field| batch.get(field)?.as_str());
+        let ids = ids.filter(|id| !id.is_empty());
         let made: Vec<_> =
             ids.map(|id| Made { kind: HandleKind::File, id: id.to_owned() }).collect();
         self.handles().claim(keeper.scope, keeper.account(), &made).await

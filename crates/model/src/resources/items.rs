@@ -11,7 +11,8 @@ use super::{
     wire::{Keeper, Reply, document, object_of},
 };
 use crate::{
-    Api, Error, HandleKind, Made, ModelHop, document as answers, request::Terms, upstream::Call,
+    Api, Error, HandleKind, Made, ModelHop, document as answers, request::Terms, scrub,
+    upstream::Call,
 };
 
 impl ModelHop {
@@ -36,9 +37,14 @@ impl ModelHop {
         let account = keeper.whole_account();
         match &reply {
             Reply::Json { status, body } => {
-                let made = made(ask, *status, body)?;
+                let Shown { made, error } = shown(ask, *status, body)?;
                 if !account || found.owned.is_some() || made_new(ask.resource) {
                     self.handles().claim(keeper.scope, keeper.account(), &made).await?;
+                }
+                if error {
+                    let secret = keeper.credential.secret.expose();
+                    let body = scrub::answer(Api::Responses, *status, body, secret);
+                    return Ok(Done::Whole(*status, body.into()));
                 }
             }
             Reply::Refused(_) => return Ok(reply.into()),
@@ -70,17 +76,30 @@ const fn made_new(resource: Resource) -> bool {
     matches!(resource, Resource::CreateConversation)
 }
 
-/// What an answer says is there.
-fn made(ask: &ResourceAsk, status: StatusCode, body: &Bytes) -> Result<Vec<Made>, Error> {
+/// What an answer shows.
+struct Shown {
+    /// What it says is there.
+    made: Vec<Made>,
+    /// It holds an error, which goes out rebuilt.
+    error: bool,
+}
+
+fn shown(ask: &ResourceAsk, status: StatusCode, body: &Bytes) -> Result<Shown, Error> {
+    if matches!(ask.resource, Resource::Response | Resource::CancelResponse) {
+        object_of(body, ask.id())?;
+        let answers::Document { made, error, .. } =
+            answers::read(Api::Responses, status, body, true)?;
+        return Ok(Shown { made, error });
+    }
+    Ok(Shown { made: made(ask, body)?, error: false })
+}
+
+fn made(ask: &ResourceAsk, body: &Bytes) -> Result<Vec<Made>, Error> {
     let item = |id: &Value| {
-        let id = id.get("id")?.as_str()?;
+        let id = id.get("id")?.as_str().filter(|id| !id.is_empty())?;
         Some(Made { kind: HandleKind::Item, id: id.to_owned() })
     };
     match ask.resource {
-        Resource::Response | Resource::CancelResponse => {
-            object_of(body, ask.id())?;
-            Ok(answers::read(Api::Responses, status, body, true)?.made)
-        }
         Resource::ResponseItems | Resource::ConversationItems | Resource::AddItems => {
             let list: Value = document(body)?;
             let items = list.get("data").and_then(Value::as_array);

@@ -70,6 +70,10 @@ impl ModelHop {
 
     /// How a batch stands now. If that cannot be learned, it is shown as it stood.
     async fn look_after(&self, scope: &Scope<Write>, batch: &mut Owned) -> Result<(), Error> {
+        // Another provider than the one that policies were asked about is not asked.
+        if self.resources().is_none_or(|provider| provider.id != batch.provider) {
+            return Ok(());
+        }
         let Ok(keeper) = self.keeper(scope, &batch.provider).await else { return Ok(()) };
         // Recorded at an account of the tenant's own, it may be another's at a shared one.
         let own = self.handles().confirmed(scope, keeper.account(), batch).await?;

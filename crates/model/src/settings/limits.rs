@@ -12,7 +12,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// How deep its JSON may nest.
     pub depth: usize,
-    /// How many values and keys its JSON may have.
+    /// How many values and keys its JSON may have; of embeddings twice as many, since texts may
+    /// come as numbers of tokens.
     pub nodes: usize,
     /// Fields that have to agree with the credential if they are there.
     pub claims: Vec<ClaimPath>,

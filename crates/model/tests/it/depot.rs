@@ -199,7 +199,9 @@ impl Kept {
                         "endpoint": asked["endpoint"],
                         "metadata": asked["metadata"],
                         "status": "in_progress",
-                        "output_file_id": null,
+                        // Some providers say null, some say it so.
+                        "output_file_id": "",
+                        "error_file_id": null,
                     }),
                 ))
             }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     depot::says,
-    estate::{Estate, Sent},
+    estate::{Estate, SHARED, Sent},
 };
 
 #[tokio::test]
@@ -49,6 +49,24 @@ async fn a_response_is_looked_at_and_deleted() {
     assert_eq!(got.json()["deleted"], true);
     let error = estate.get(&acme, Resource::Response, &[&id]).await.unwrap_err();
     assert_eq!(error.code(), "model.handle");
+}
+
+/// What went wrong with a response is told without what it quotes of the credential.
+#[tokio::test]
+async fn the_error_of_a_response_is_told_again_without_the_credential() {
+    let estate = Estate::shared().await;
+    let acme = estate.acme().await;
+    let id = estate.respond(&acme, &json!({"model": "m", "input": "x"})).await.unwrap().id();
+    let quoted = &SHARED[..SHARED.len() - 2];
+    let failed = json!({"id": id, "object": "response", "status": "failed", "output": [],
+        "error": {"code": "invalid_api_key", "message": format!("bad key {quoted}** here")}});
+    estate.depot.says(move |_| Some(says(&failed)));
+    for resource in [Resource::Response, Resource::CancelResponse] {
+        let got = estate.get(&acme, resource, &[&id]).await.unwrap();
+        let text = String::from_utf8_lossy(&got.bytes).into_owned();
+        assert!(text.contains("bad key") && !text.contains(&quoted[..12]), "{text}");
+        assert_eq!(got.json()["status"], "failed");
+    }
 }
 
 /// A response that is told to go on with another's keeps it: what an answer names is claimed.

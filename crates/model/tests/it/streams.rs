@@ -149,12 +149,16 @@ async fn hanging_up_closes_the_connection_upstream() {
     let (world, upstream) = (World::new().await, StandIn::new().await);
     let by_hand = led_by_hand(&upstream).await;
     let mut stream = open(&world, &upstream, "kept").await;
-    by_hand.send("data: {\"a\":1}\n\n".into()).await.unwrap();
+    let told = r#"{"choices":[{"index":0}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
+    by_hand.send(format!("data: {told}\n\n").into()).await.unwrap();
     next(&mut stream).await.unwrap();
     drop(stream);
     by_hand.closed().await;
     let acme = world.acme().await;
-    assert_eq!(world.events(&acme).await[0].event.end, End::Cancelled);
+    let event = &world.events(&acme).await[0].event;
+    assert_eq!(event.end, End::Cancelled);
+    // What was used by then is on record.
+    assert_eq!((event.tokens_in, event.tokens_out), (Some(9), Some(2)));
 
     // Nothing of it was kept, and its connection carries nothing more.
     upstream.answers(|_, _| events(chunks("after")));
