@@ -50,13 +50,17 @@ pub struct TenantSpec {
     /// `active` or `suspended`. Erasing is never a matter of a document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+    /// Its environments are all that it ever had, which may be more than it can have: for an
+    /// erasure, never of a document.
+    #[serde(skip)]
+    pub ends: bool,
 }
 
 impl TenantSpec {
     /// Of this tenant, leaving everything as it is.
     #[must_use]
     pub const fn of(id: TenantId) -> Self {
-        Self { id, aliases: None, environments: None, accounts: None, status: None }
+        Self { id, aliases: None, environments: None, accounts: None, status: None, ends: false }
     }
 }
 
@@ -292,7 +296,7 @@ fn blank(id: &TenantId, now: Millis) -> TenantRow {
 
 /// Lays what a document says over a record. Lists are sets: sorted, each member once.
 fn lay(spec: &TenantSpec, record: &mut TenantRecord) -> Result<(), Error> {
-    let TenantSpec { id, aliases, environments, accounts, status } = spec;
+    let TenantSpec { id, aliases, environments, accounts, status, ends } = spec;
     if let Some(aliases) = aliases {
         record.aliases = set(aliases);
     }
@@ -326,7 +330,7 @@ fn lay(spec: &TenantSpec, record: &mut TenantRecord) -> Result<(), Error> {
     if record.aliases.len() > MAX_ALIASES {
         return Err(full("aliases of a tenant", MAX_ALIASES));
     }
-    if record.environments.len() > MAX_ENVIRONMENTS {
+    if record.environments.len() > MAX_ENVIRONMENTS && !ends {
         return Err(full("environments of a tenant", MAX_ENVIRONMENTS));
     }
     if record.accounts.values().map(Vec::len).sum::<usize>() > MAX_ACCOUNTS {

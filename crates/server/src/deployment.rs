@@ -365,10 +365,18 @@ async fn tend(app: &App, system: &SystemScope, stop: &CancellationToken) {
             () = stop.cancelled() => return,
             _ = due.tick() => {}
         }
-        if let Err(error) = app.store.sweep(system).await {
-            tracing::error!(code = error.code(), %error, "expired rows could not be removed");
+        let tidying = async {
+            if let Err(error) = app.store.sweep(system).await {
+                tracing::error!(code = error.code(), %error, "expired rows could not be removed");
+            }
+            erase::go_on(app).await;
+        };
+        // Both can take long, and go on after the next start.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tidying => {}
         }
-        erase::go_on(app).await;
         app.model.tidy();
         if let Err(error) = app.retire_signing().await {
             tracing::error!(code = error.code(), %error, "old signing keys could not be retired");

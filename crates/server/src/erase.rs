@@ -82,8 +82,11 @@ async fn with(
     if record.status == Status::Erased || all.len() == record.environments.len() {
         return Ok(record);
     }
-    let spec =
-        directory::TenantSpec { environments: Some(all), ..directory::TenantSpec::of(record.id) };
+    let spec = directory::TenantSpec {
+        environments: Some(all),
+        ends: true,
+        ..directory::TenantSpec::of(record.id)
+    };
     Ok(app.registry.change_tenant(spec).await?)
 }
 
@@ -112,7 +115,6 @@ pub(crate) async fn tenant(
 ) -> Result<Vec<Receipt>, Error> {
     let mark = app.store.system(&app.system);
     mark.put(ERASING, tenant.as_str().as_bytes(), reason.as_bytes()).await?;
-    app.registry.suspend(tenant).await?;
     let mut all = app.erasing.lock().await;
     let erasure = all.entry(tenant.clone()).or_insert_with(|| Erasure {
         by: by.to_owned(),
@@ -198,6 +200,9 @@ pub(crate) async fn go_on(app: &App) {
 
 /// One attempt at everything that is left; whether nothing is.
 async fn advance(app: &App, tenant: &TenantId, erasure: &mut Erasure) -> Result<bool, Error> {
+    if erasure.receipts.is_empty() {
+        app.registry.suspend(tenant).await?;
+    }
     // What waits in queues is written or dropped before the keys go, not after.
     app.recorder.flush().await;
     let mut outcome = Ok(());

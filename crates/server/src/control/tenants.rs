@@ -6,7 +6,7 @@ use axum::response::Response;
 use directory::{Applied, Change, Document, Page, TenantSpec, What};
 use http::StatusCode;
 use ids::{AccountId, Alias, Environment, System, TenantId};
-use scope::{Operator, Scope, Status, TenantRecord, Write};
+use scope::{Maintenance, Operator, Scope, Status, TenantRecord, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -14,6 +14,7 @@ use super::{Paging, Why, announce, announce_to, cause, needed, tenant, time};
 use crate::{
     App,
     ask::{Ask, created, json_answer, ok},
+    deployment::system,
     erase,
     fault::Fault,
     former,
@@ -241,7 +242,11 @@ pub(crate) async fn erase(app: Arc<App>, operator: Operator, ask: Ask) -> Result
         false => announce_to(&operator, &record, "tenant.erase", &reason).await?,
     };
     let by = operator.actor().to_string();
-    let receipts = erase::tenant(&app, &id, (&by, &reason), scopes).await?;
+    // Whoever hangs up does not leave it half done.
+    let (own, tenant) = (Arc::clone(&app), id.clone());
+    let erasing = system(Maintenance::Administration)
+        .spawn(|_| async move { erase::tenant(&own, &tenant, (&by, &reason), scopes).await });
+    let receipts = erasing.await.map_err(|cut_off| Fault::internal(&cut_off))??;
     let finished = receipts.iter().all(erase::Receipt::is_finished);
     let status = if finished { StatusCode::OK } else { StatusCode::ACCEPTED };
     json_answer(status, &json!({"tenant": id, "environments": receipts, "finished": finished}))

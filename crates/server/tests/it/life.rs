@@ -289,6 +289,22 @@ async fn an_environment_that_was_removed_is_erased_too() {
     assert!(log.text().contains("tenant.erased"), "{}", log.text());
 }
 
+/// However many it had over time, more than a tenant can have at once.
+#[tokio::test]
+async fn a_tenant_of_many_former_environments_is_erased() {
+    let rig = Rig::start().await;
+    let path = "/admin/v1/tenants/acme";
+    for round in 0..2 {
+        let many: Vec<_> = (0..20).map(|n| format!("preview-{round}-{n}")).collect();
+        rig.admin(Method::PATCH, path, json!({"environments": many})).await.good();
+    }
+    let receipt = rig.admin(Method::DELETE, path, Value::Null).await.good().json();
+    assert_eq!(receipt["finished"], true, "{receipt}");
+    assert!(receipt["environments"].as_array().unwrap().len() >= 40, "{receipt}");
+    let record = rig.admin(Method::GET, path, Value::Null).await.good().json();
+    assert_eq!(record["status"], "erased");
+}
+
 /// What operators and services are refused is in the deployment's own log.
 #[tokio::test]
 async fn refusals_of_the_control_plane_are_recorded() {
