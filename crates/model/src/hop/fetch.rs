@@ -101,14 +101,7 @@ impl Work<'_> {
         for at in self.entry.spread.order(&weights) {
             let candidate = &self.candidates[at];
             let tried = self.try_one(candidate).await?;
-            let elsewhere = match &tried {
-                Tried::Answered(_) => false,
-                Tried::Refused(refusal) => self.may_pass(refusal.status),
-                Tried::Failed(failed) => {
-                    failed.again_elsewhere() && !(failed.sent && self.stateful())
-                }
-            };
-            if !elsewhere {
+            if !self.may_ask_again(&tried, Failed::again_elsewhere) {
                 return self.read(tried, candidate).await;
             }
             // What a provider says tells more than that another one cannot be reached.
@@ -123,10 +116,15 @@ impl Work<'_> {
         }
     }
 
-    fn may_pass(&self, status: StatusCode) -> bool {
-        match self.stateful() {
-            true => status == StatusCode::TOO_MANY_REQUESTS,
-            false => retry::may_pass(status),
+    /// Whether anybody may be asked again after this: it may help, and it does nothing twice.
+    fn may_ask_again(&self, tried: &Tried, helps: fn(&Failed) -> bool) -> bool {
+        match tried {
+            Tried::Answered(_) => false,
+            Tried::Refused(refusal) if self.stateful() => {
+                refusal.status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Tried::Refused(refusal) => retry::may_pass(refusal.status),
+            Tried::Failed(failed) => helps(failed) && !(failed.sent && self.stateful()),
         }
     }
 
@@ -143,12 +141,7 @@ impl Work<'_> {
                 Ok(exchange) => self.sort(exchange, candidate).await?,
                 Err(failed) => (Tried::Failed(failed), None),
             };
-            let again = match &tried {
-                Tried::Answered(_) => false,
-                Tried::Refused(refusal) => self.may_pass(refusal.status),
-                Tried::Failed(failed) => failed.again_here() && !(failed.sent && self.stateful()),
-            };
-            if !again {
+            if !self.may_ask_again(&tried, Failed::again_here) {
                 return Ok(tried);
             }
             let entropy = &*self.inner.parts.entropy;
