@@ -80,7 +80,7 @@ pub struct Cache {
 
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
-    /// Quickest first. A write waits for the first one only.
+    /// Quickest first. A write waits for the first one only, unless it has to be through.
     pub(crate) tiers: Vec<Arc<dyn Backend>>,
     memory: Option<Arc<Memory>>,
     pub(crate) vault: Vault,
@@ -91,6 +91,15 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     pub(crate) behind: Arc<Behind>,
     pub(crate) stamps: Stamps,
+}
+
+/// What is kept where.
+struct Tiers {
+    tiers: Vec<Arc<dyn Backend>>,
+    /// The one of them that says what it weighs, if there is one.
+    memory: Option<Arc<Memory>>,
+    /// Which those of them that outlive the process look at, too.
+    stamps: Stamps,
 }
 
 impl Cache {
@@ -113,11 +122,8 @@ impl Cache {
         if settings.disk_bytes_per_tenant > 0 {
             tiers.push(Arc::new(Disk::new(&settings, store.clone(), stamps.clone())));
         }
-        let mut cache = Self::over(settings, tiers, vault, secret, clock, alarm)?;
-        if let Some(inner) = Arc::get_mut(&mut cache.inner) {
-            (inner.memory, inner.stamps) = (Some(memory), stamps);
-        }
-        Ok(cache)
+        let tiers = Tiers { tiers, memory: Some(memory), stamps };
+        Self::over_these(settings, tiers, vault, secret, clock, alarm)
     }
 
     /// The cache over other tiers, quickest first.
@@ -132,11 +138,23 @@ impl Cache {
         clock: Arc<dyn Clock>,
         alarm: Arc<dyn Alarm>,
     ) -> Result<Self, Error> {
+        let tiers = Tiers { tiers, memory: None, stamps: Stamps::default() };
+        Self::over_these(settings, tiers, vault, secret, clock, alarm)
+    }
+
+    fn over_these(
+        settings: Settings,
+        Tiers { tiers, memory, stamps }: Tiers,
+        vault: &Vault,
+        secret: Zeroizing<[u8; 32]>,
+        clock: Arc<dyn Clock>,
+        alarm: Arc<dyn Alarm>,
+    ) -> Result<Self, Error> {
         settings.check()?;
         let inner = Inner {
             settings,
             tiers,
-            memory: None,
+            memory,
             vault: vault.clone(),
             secret,
             clock,
@@ -144,7 +162,7 @@ impl Cache {
             flights: Arc::default(),
             counters: Counters::default(),
             behind: Arc::default(),
-            stamps: Stamps::default(),
+            stamps,
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -49,6 +49,8 @@ struct State {
 #[derive(Debug)]
 struct Entries {
     kept: LruCache<CacheKey, Entry>,
+    /// How many of them are removals.
+    removals: usize,
     weight: usize,
 }
 
@@ -84,6 +86,7 @@ impl State {
         let Some(entry) = shelf.kept.pop(key) else { return };
         let before = shelf.weight;
         shelf.weight -= entry.weight();
+        shelf.removals -= usize::from(entry.sealed.is_none());
         let after = shelf.weight;
         self.by_end.remove(&(entry.expires, *partition, *key));
         self.reweigh(partition, before, after);
@@ -96,12 +99,14 @@ impl State {
 
     fn insert(&mut self, partition: &Partition, key: &CacheKey, entry: Entry) {
         self.remove(partition, key);
-        let shelf = self
-            .shelves
-            .entry(*partition)
-            .or_insert_with(|| Entries { kept: LruCache::unbounded(), weight: 0 });
+        let shelf = self.shelves.entry(*partition).or_insert_with(|| Entries {
+            kept: LruCache::unbounded(),
+            removals: 0,
+            weight: 0,
+        });
         let before = shelf.weight;
         shelf.weight += entry.weight();
+        shelf.removals += usize::from(entry.sealed.is_none());
         let after = shelf.weight;
         self.by_end.insert((entry.expires, *partition, *key));
         shelf.kept.put(*key, entry);
@@ -183,7 +188,7 @@ impl Memory {
     fn sum(&self, partition: &Partition) -> Usage {
         let state = self.state.lock();
         state.shelves.get(partition).map_or_else(Usage::default, |shelf| Usage {
-            entries: shelf.kept.iter().filter(|(_, entry)| entry.sealed.is_some()).count() as u64,
+            entries: (shelf.kept.len() - shelf.removals) as u64,
             bytes: shelf.weight as u64,
         })
     }
@@ -355,7 +360,9 @@ mod tests {
             let (memory, clock) = tier(6_000, 10_000);
             for (shelf, key, bytes, remove) in steps {
                 let partition = [shelf % 4; 32];
-                if remove {
+                if remove && bytes % 2 == 0 {
+                    memory.keep(&partition, &any(key), Entry { sealed: None, ..entry(0, 5_000) });
+                } else if remove {
                     memory.state.lock().remove(&partition, &any(key));
                 } else {
                     memory.keep(&partition, &any(key), entry(usize::from(bytes % 3_000), 5_000));
@@ -367,6 +374,8 @@ mod tests {
                 for (partition, shelf) in &state.shelves {
                     let weight: usize = shelf.kept.iter().map(|(_, e)| e.weight()).sum();
                     prop_assert!(weight > 0 && weight == shelf.weight && weight <= 6_000);
+                    let removals = shelf.kept.iter().filter(|(_, e)| e.sealed.is_none()).count();
+                    prop_assert_eq!(removals, shelf.removals);
                     prop_assert!(state.by_weight.contains(&(weight, *partition)));
                     sum += weight;
                 }
