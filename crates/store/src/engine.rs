@@ -11,13 +11,16 @@ use crate::{Depth, Erased, Error, Figures, File, Manifest, Partition, Range, Tab
 /// A row as a scan returns it: key and value.
 pub type Row = (Bytes, Bytes);
 
+/// Values in the order of the keys that were asked for.
+pub(crate) type Found = Result<Vec<Option<Bytes>>, Error>;
+
 /// Told of done and all pages while a backup runs.
 pub(crate) type Progress = Box<dyn FnMut(u64, u64) + Send>;
 
 /// An answer that an embedded engine has at once, so that a point read costs no allocation.
 pub(crate) enum Reply<'a, T> {
     Now(T),
-    #[expect(dead_code, reason = "for engines that are reached by network")]
+    /// One that takes longer: many rows, or an engine that is reached by network.
     Later(BoxFuture<'a, T>),
 }
 
@@ -70,6 +73,8 @@ pub(crate) trait Engine: Send + Sync {
         table: Table,
         key: &[u8],
     ) -> Reply<'_, Result<Option<Bytes>, Error>>;
+    /// The values of these keys, in their order.
+    fn get_many(&self, part: Partition, table: Table, keys: Vec<Vec<u8>>) -> Reply<'_, Found>;
     fn scan(
         &self,
         part: Partition,

@@ -59,7 +59,7 @@ pub enum Error {
     /// A key, a value or a request is over its bound.
     #[error("{what} of {size} is over the bound of {bound}")]
     TooLarge {
-        /// What is over: `a key` or `a value` (bytes), or `a scan` (rows).
+        /// What is over: `a key` or `a value` (bytes), `a scan` (rows) or `a read of keys`.
         what: &'static str,
         /// How large it is.
         size: usize,

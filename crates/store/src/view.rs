@@ -8,7 +8,7 @@ use scope::{Access, Write};
 use tokio::sync::oneshot;
 
 use crate::{
-    Erased, Error, File, MAX_KEY, MAX_VALUE, Partition, Range, Row, Table, Usage,
+    Erased, Error, File, MAX_KEY, MAX_SCAN, MAX_VALUE, Partition, Range, Row, Table, Usage,
     engine::{Engine, Job, RawTxn, Verdict},
     partition::TAG,
     store::Notes,
@@ -92,6 +92,20 @@ impl<'a, A: Access> View<'a, A> {
         self.rows.get(table, key).await
     }
 
+    /// The values of several keys, in their order, as [`Self::get`] has them. The keys of one
+    /// call are read as of one moment.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more than [`MAX_SCAN`] keys; [`Error::ForeignRow`] if any row
+    /// found is not this partition's.
+    pub async fn get_many(
+        self,
+        table: Table,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        self.rows.get_many(table, keys).await
+    }
+
     /// Rows in the order of their keys.
     ///
     /// # Errors
@@ -99,6 +113,22 @@ impl<'a, A: Access> View<'a, A> {
     /// row found is not this partition's.
     pub async fn scan(self, table: Table, range: Range) -> Result<Vec<Row>, Error> {
         self.rows.scan(table, range).await
+    }
+
+    /// As [`Self::scan`], with a row that is not this partition's as a key without a value: it
+    /// is withheld and counted, and does not keep anybody from the rows behind it.
+    ///
+    /// # Errors
+    /// As [`Self::scan`], but for [`Error::ForeignRow`].
+    pub async fn scan_own(
+        self,
+        table: Table,
+        range: Range,
+    ) -> Result<Vec<(Bytes, Option<Bytes>)>, Error> {
+        range.check()?;
+        let Rows { engine, notes, part } = self.rows;
+        let rows = engine.scan(part, table, range).await?;
+        Ok(rows.into_iter().map(|(key, value)| (key, own(part, notes, value).ok())).collect())
     }
 
     /// What this partition holds in a table.
@@ -253,6 +283,16 @@ impl Rows<'_> {
     async fn get(self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let found = self.engine.get(self.asked(), table, key).wait().await?;
         found.map(|value| own(self.part, self.notes, value)).transpose()
+    }
+
+    async fn get_many(self, table: Table, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Bytes>>, Error> {
+        if keys.len() > MAX_SCAN {
+            let (what, size) = ("a read of keys", keys.len());
+            return Err(Error::TooLarge { what, size, bound: MAX_SCAN });
+        }
+        let found = self.engine.get_many(self.asked(), table, keys).wait().await?;
+        let own = |value: Option<Bytes>| value.map(|v| own(self.part, self.notes, v)).transpose();
+        found.into_iter().map(own).collect()
     }
 
     /// The partition to ask for: this one, always.

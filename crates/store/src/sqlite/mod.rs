@@ -31,12 +31,14 @@ pub(crate) use self::{
 use crate::{
     Check, Depth, Erased, Error, Figures, File, Manifest, Options, Partition, Range, Row, Table,
     Usage, backup,
-    engine::{Engine, Job, Progress, Reply},
+    engine::{Engine, Found, Job, Progress, Reply},
     error::Cause,
 };
 
 /// Rows that a sweep or an erasure removes in one job.
 const REMOVED_AT_ONCE: i64 = 500;
+/// Keys that are read at once, as a single one is; more of them are read away from the tasks.
+const READ_AT_ONCE: usize = 64;
 /// A file up to this size is checked before it serves, a larger one while it does.
 const CHECKED_AT_ONCE: u64 = 64 << 20;
 /// How often to try to empty a write-ahead log that a reader needs, and how long each time.
@@ -153,6 +155,29 @@ impl Engine for Sqlite {
             }
             let now = self.clock.now();
             volume.readers.read(|conn| rows::get(conn, &part, table, key, now))
+        }))
+    }
+
+    fn get_many(&self, part: Partition, table: Table, keys: Vec<Vec<u8>>) -> Reply<'_, Found> {
+        let volume = match self.volume(table.name, table.file) {
+            Ok(volume) if volume.ready() => volume,
+            Ok(_) => return Reply::Now(Ok(vec![None; keys.len()])),
+            Err(error) => return Reply::Now(Err(error)),
+        };
+        let now = self.clock.now();
+        if keys.len() <= READ_AT_ONCE {
+            return Reply::Now(
+                volume.readers.read(|conn| rows::get_many(conn, &part, table, &keys, now)),
+            );
+        }
+        let volume = Arc::clone(volume);
+        Reply::Later(Box::pin(async move {
+            let read = Arc::clone(&volume);
+            let _turn = volume.scans.acquire().await;
+            blocking(move || {
+                read.readers.read(|conn| rows::get_many(conn, &part, table, &keys, now))
+            })
+            .await
         }))
     }
 

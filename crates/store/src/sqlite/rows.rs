@@ -60,6 +60,19 @@ pub(super) fn get(
         .optional()
 }
 
+/// As [`get`], each of them, as of one moment.
+pub(super) fn get_many(
+    conn: &Connection,
+    part: &Partition,
+    table: Table,
+    keys: &[Vec<u8>],
+    now: Millis,
+) -> rusqlite::Result<Vec<Option<Bytes>>> {
+    // The first read begins the snapshot, which ends with the transaction, that is, here.
+    let moment = conn.unchecked_transaction()?;
+    keys.iter().map(|key| get(&moment, part, table, key, now)).collect()
+}
+
 pub(super) fn scan(
     conn: &Connection,
     part: &Partition,

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use bulkhead_store::{Depth, Error, File, Range};
+use ids::Clock;
 
 use super::world::{OTHERS, THINGS, World, system};
 
@@ -70,11 +71,18 @@ async fn a_row_under_the_wrong_partition_is_withheld_and_counted() {
     let got = view.get(THINGS, b"secret").await;
     assert!(matches!(got, Err(Error::ForeignRow)), "{got:?}");
     assert_eq!(store.foreign_rows(), 1);
+    let several = view.get_many(THINGS, vec![b"own".into(), b"secret".into()]).await;
+    assert!(matches!(several, Err(Error::ForeignRow)), "{several:?}");
     let scanned = view.scan(THINGS, Range::all()).await;
     assert!(matches!(scanned, Err(Error::ForeignRow)), "{scanned:?}");
     let read = view.write(File::Core, 0, |txn| txn.get(THINGS, b"secret")).await;
     assert!(matches!(read, Err(Error::ForeignRow)), "{read:?}");
-    assert_eq!(store.foreign_rows(), 3);
+    assert_eq!(store.foreign_rows(), 4);
+
+    // It does not keep them from what is theirs.
+    let own = view.scan_own(THINGS, Range::all()).await.unwrap();
+    assert_eq!(own, [("own".into(), Some("of globex".into())), ("secret".into(), None)]);
+    assert_eq!(store.foreign_rows(), 5);
 
     // What is theirs is still there, and a thorough check finds the row.
     assert_eq!(view.get(THINGS, b"own").await.unwrap().unwrap(), "of globex");
@@ -82,4 +90,33 @@ async fn a_row_under_the_wrong_partition_is_withheld_and_counted() {
     store.check_integrity(&system(), Depth::Quick).await.unwrap();
     let checked = store.check_integrity(&system(), Depth::Full).await;
     assert!(matches!(checked, Err(Error::Corrupt { file: File::Core, .. })), "{checked:?}");
+}
+
+/// A few are read at once, many away from the tasks: both answer alike.
+#[tokio::test]
+async fn several_keys_are_read_in_their_order() {
+    let world = World::new().await;
+    let store = world.open();
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    let view = store.of(&acme);
+    let key = |n: usize| format!("key {n}").into_bytes();
+    assert_eq!(view.get_many(THINGS, vec![key(1)]).await.unwrap(), [None], "no file yet");
+    for n in 0..80 {
+        view.put(THINGS, &key(n), n.to_string().as_bytes()).await.unwrap();
+    }
+    let soon = world.clock.now().plus(std::time::Duration::from_secs(1));
+    view.put_until(THINGS, b"ends", b"soon", soon).await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(1));
+    store.of(&globex).put(THINGS, b"theirs", b"of globex").await.unwrap();
+
+    for many in [3, 80] {
+        let mut keys: Vec<_> = (0..many).rev().map(key).collect();
+        keys.extend([b"theirs".to_vec(), b"ends".to_vec(), key(0)]);
+        let values = view.get_many(THINGS, keys).await.unwrap();
+        let own = (0..many).rev().map(Some).chain([None, None, Some(0)]);
+        let own: Vec<_> = own.map(|n| n.map(|n| n.to_string().into())).collect();
+        assert_eq!(values, own);
+    }
+    let many = view.get_many(THINGS, vec![key(1); bulkhead_store::MAX_SCAN + 1]).await;
+    assert!(matches!(many, Err(Error::TooLarge { .. })), "{many:?}");
 }
