@@ -25,7 +25,8 @@ pub const ISSUER: &str = "https://bulkhead.test";
 /// Their `aud`.
 pub const AUDIENCE: &str = "bulkhead:test";
 /// The grants of scopes that [`Kit::scope`] gives.
-pub const GRANTS: &str = "model:* cache:* state:* memory:* records:* audit:* queue:* tools:*";
+pub const GRANTS: &str =
+    "model:* cache:* state:* memory:* memory:subjects records:* audit:* queue:* tools:*";
 
 /// Doors over a registry in memory.
 pub struct Kit {
