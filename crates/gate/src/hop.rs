@@ -52,6 +52,17 @@ pub enum Touch {
     Write,
 }
 
+/// How a collection of points is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Points are looked at.
+    Read,
+    /// Points are put, changed or removed.
+    Write,
+    /// The collection itself is made, changed or removed, or what it is indexed by.
+    Collections,
+}
+
 /// What a tenant can read of its own records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -68,6 +79,7 @@ pub(crate) enum Resource {
     Account,
     Shelf,
     Run,
+    Collection,
     Log,
 }
 
@@ -84,7 +96,7 @@ const fn kind(surface: &'static str, action: &'static str, grant: &'static str) 
     Kind { surface, action, grant }
 }
 
-pub(crate) static KINDS: [Kind; 13] = [
+pub(crate) static KINDS: [Kind; 16] = [
     kind("model", "chat", "model:chat"),
     kind("model", "models", "model:models"),
     kind("model", "responses", "model:responses"),
@@ -96,6 +108,9 @@ pub(crate) static KINDS: [Kind; 13] = [
     kind("cache", "write", "cache:write"),
     kind("state", "read", "state:read"),
     kind("state", "write", "state:write"),
+    kind("memory", "read", "memory:read"),
+    kind("memory", "write", "memory:write"),
+    kind("memory", "collections", "memory:collections"),
     kind("records", "audit", "audit:read"),
     kind("records", "runs", "records:read"),
 ];
@@ -162,12 +177,23 @@ impl Hop {
         Self::of(kind, Resource::Run, run, request).touching(touch)
     }
 
+    /// A hop to a collection, by its name; `*` is the list of them.
+    #[must_use]
+    pub fn memory(how: Use, collection: &str, request: RequestId) -> Self {
+        let (kind, touch) = match how {
+            Use::Read => (11, Touch::Read),
+            Use::Write => (12, Touch::Write),
+            Use::Collections => (13, Touch::Write),
+        };
+        Self::of(kind, Resource::Collection, collection, request).touching(touch)
+    }
+
     /// A tenant's look at its own records.
     #[must_use]
     pub fn records(reading: Reading, request: RequestId) -> Self {
         let (kind, log) = match reading {
-            Reading::Audit => (11, "audit"),
-            Reading::Runs => (12, "runs"),
+            Reading::Audit => (14, "audit"),
+            Reading::Runs => (15, "runs"),
         };
         Self::of(kind, Resource::Log, log, request)
     }
@@ -240,7 +266,7 @@ impl Hop {
         self.kind().grant
     }
 
-    /// What it is asked about: a model's name, an entity's, a run's, a log's.
+    /// What it is asked about: a model's name, an entity's, a run's, a collection's, a log's.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
@@ -265,6 +291,7 @@ impl Hop {
             Resource::Route => !self.providers.is_empty() || self.target == "*",
             // One of a few words.
             Resource::Account | Resource::Log => true,
+            Resource::Collection => self.target == "*",
             Resource::Shelf | Resource::Run => false,
         }
     }
@@ -297,6 +324,9 @@ mod tests {
             (Hop::cache(Touch::Write, "e", request), "cache:write", "e"),
             (Hop::state(Touch::Read, "r", request), "state:read", "r"),
             (Hop::state(Touch::Write, "r", request), "state:write", "r"),
+            (Hop::memory(Use::Read, "c", request), "memory:read", "c"),
+            (Hop::memory(Use::Write, "c", request), "memory:write", "c"),
+            (Hop::memory(Use::Collections, "c", request), "memory:collections", "c"),
         ];
         for (hop, grant, target) in &hops {
             let is = format!("{}:{}", hop.surface(), hop.action());
@@ -329,5 +359,8 @@ mod tests {
             }
         }
         assert!(!Hop::model(Action::Chat, "m", request).mutates());
+        for (how, mutates) in [(Use::Read, false), (Use::Write, true), (Use::Collections, true)] {
+            assert_eq!(Hop::memory(how, "c", request).mutates(), mutates, "{how:?}");
+        }
     }
 }

@@ -65,6 +65,7 @@ pub(crate) struct Vocabulary {
     account: EntityTypeName,
     shelf: EntityTypeName,
     run: EntityTypeName,
+    collection: EntityTypeName,
     log: EntityTypeName,
     /// By the index of the hop's kind.
     actions: [EntityUid; KINDS.len()],
@@ -98,6 +99,7 @@ impl Vocabulary {
             account: named("Account")?,
             shelf: named("Shelf")?,
             run: named("Run")?,
+            collection: named("Collection")?,
             log: named("Log")?,
             action_entities: schema.action_entities()?.into_iter().collect(),
             schema,
@@ -162,6 +164,7 @@ impl Vocabulary {
             Resource::Account => (&self.account, true),
             Resource::Shelf => (&self.shelf, false),
             Resource::Run => (&self.run, false),
+            Resource::Collection => (&self.collection, false),
             Resource::Log => (&self.log, false),
         };
         let mut about = HashMap::from([("name".to_owned(), text(&hop.target))]);
@@ -203,7 +206,7 @@ mod tests {
     use ids::{RandomId, RequestId};
 
     use super::*;
-    use crate::{Action, Kept, Reading, Touch};
+    use crate::{Action, Kept, Reading, Touch, Use};
 
     /// The shortcut of [`Vocabulary::ask`] without a schema is sound: what is built conforms,
     /// whatever is present or absent, however large.
@@ -226,6 +229,9 @@ mod tests {
             Hop::cache(Touch::Write, "prices", request),
             Hop::state(Touch::Read, "run_1", request),
             Hop::state(Touch::Write, "run_1", request),
+            Hop::memory(Use::Read, "*", request),
+            Hop::memory(Use::Write, "\u{c4} \"docs\" ", request),
+            Hop::memory(Use::Collections, "docs", request),
             Hop::records(Reading::Audit, request),
             Hop::records(Reading::Runs, request),
         ];

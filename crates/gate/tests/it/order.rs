@@ -64,7 +64,7 @@ async fn a_grant_is_needed_and_a_surface_of_it_is_enough() {
     let model = |action| Hop::model(action, "gpt-5", request);
     use bulkhead_gate::{
         Action::{Chat, Embeddings, Messages, Models, Responses},
-        Kept, Touch,
+        Kept, Touch, Use,
     };
     let kept = |kept| Hop::resource(kept, Touch::Write, request);
     for (grants, hop, expected) in [
@@ -92,6 +92,12 @@ async fn a_grant_is_needed_and_a_surface_of_it_is_enough() {
         ("state:*", Hop::state(Touch::Write, "r", request), "ok"),
         ("state:read", Hop::state(Touch::Write, "r", request), "scope.grant"),
         ("state:write cache:*", Hop::state(Touch::Read, "r", request), "scope.grant"),
+        ("memory:read", Hop::memory(Use::Read, "docs", request), "ok"),
+        ("memory:read", Hop::memory(Use::Write, "docs", request), "scope.grant"),
+        ("memory:read memory:write", Hop::memory(Use::Collections, "docs", request), "scope.grant"),
+        ("memory:collections", Hop::memory(Use::Collections, "docs", request), "ok"),
+        ("memory:collections", Hop::memory(Use::Read, "docs", request), "scope.grant"),
+        ("memory:subjects", Hop::memory(Use::Read, "docs", request), "scope.grant"),
     ] {
         let scope = world.granted("acme", grants).await;
         assert_eq!(says(&gate, &scope, hop.clone()).await, expected, "{grants} for {hop:?}");

@@ -1,4 +1,4 @@
-use bulkhead_gate::{Action, Gate, Hop, Kept, Policies, Reading, Touch};
+use bulkhead_gate::{Action, Gate, Hop, Kept, Policies, Reading, Touch, Use};
 use ids::{OsEntropy, RequestId};
 use scope::{Scope, Write};
 use testkit::Kit;
@@ -128,6 +128,9 @@ async fn a_policy_tells_what_is_kept_where() {
         Hop::cache(Touch::Write, "prices", request),
         Hop::state(Touch::Read, "run_7", request),
         Hop::state(Touch::Write, "run_8", request),
+        Hop::memory(Use::Read, "docs", request),
+        Hop::memory(Use::Write, "notes", request),
+        Hop::memory(Use::Collections, "docs", request),
     ];
     for (forbidden, rule) in [
         (&[0][..], r#"action, resource == Bulkhead::Account::"files")"#),
@@ -145,6 +148,10 @@ async fn a_policy_tells_what_is_kept_where() {
             &[5],
             r#"action, resource is Bulkhead::Run) unless { principal has run && resource.name == principal.run }"#,
         ),
+        (&[6, 7, 8], r#"action in Bulkhead::Action::"memory", resource)"#),
+        (&[6, 8], r#"action, resource == Bulkhead::Collection::"docs")"#),
+        (&[7], r#"action, resource is Bulkhead::Collection) unless { resource.name == "docs" }"#),
+        (&[8], r#"action == Bulkhead::Action::"memory:collections", resource)"#),
     ] {
         let gate = world.ruled(&format!("{ALL} forbid (principal, {rule};"));
         for (at, hop) in hops.iter().enumerate() {
