@@ -8,6 +8,7 @@ mod it {
     mod confinement;
     mod delivery;
     mod depot;
+    mod embeddings;
     mod endpoints;
     mod estate;
     mod fallback;
