@@ -10,6 +10,7 @@ use directory::Registry;
 use gate::Gate;
 use http::HeaderValue;
 use ids::{Clock, Entropy, Millis};
+use memory::Memory;
 use model::ModelHop;
 use records::{Audit, Recorder};
 use scope::{Doors, SigningKey, SystemScope, TokenKeys};
@@ -26,6 +27,10 @@ use crate::{
 
 /// What the vault keeps the seeds of our tokens' keys under.
 pub(crate) const TOKEN_KEYS: &str = "tenant tokens";
+
+/// Grants of no route: `memory:subjects` lets its holder reach what every end user of the tenant
+/// keeps.
+const LIFTING: [&str; 1] = ["memory:subjects"];
 
 /// Everything that one deployment consists of.
 pub(crate) struct App {
@@ -46,6 +51,7 @@ pub(crate) struct App {
     pub(crate) state: State,
     pub(crate) semantic: Semantic,
     pub(crate) model: ModelHop,
+    pub(crate) memory: Memory,
     pub(crate) load: Load,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) extract: Extract,
@@ -95,7 +101,7 @@ impl App {
         self.public.get().map(|public| &public.challenge)
     }
 
-    /// Every grant that a route needs.
+    /// Every grant that there is: those that a route needs, and those that lift a bound.
     pub(crate) fn grants(&self) -> Vec<&'static str> {
         let mut grants: Vec<_> = ROUTES
             .iter()
@@ -103,6 +109,7 @@ impl App {
                 Need::Tenant(grant) => Some(grant),
                 _ => None,
             })
+            .chain(LIFTING)
             .collect();
         grants.sort_unstable();
         grants.dedup();

@@ -64,8 +64,9 @@ impl Ask {
         pairs::typed(own)
     }
 
-    /// The body of an operator's or a service's request, bounded in size and time.
-    async fn body(&mut self, app: &App) -> Result<Bytes, Fault> {
+    /// The body of an operator's or a service's request, bounded in size and time, for whoever
+    /// reads it strictly.
+    pub(crate) async fn bytes(&mut self, app: &App) -> Result<Bytes, Fault> {
         let mut charge = app.load.body_of_staff();
         let body = self.read(app, app.settings.limits.body_bytes, &mut charge).await?;
         self.charge = Some(charge);
@@ -121,7 +122,7 @@ impl Ask {
     /// The body as JSON, typed; a field that the route does not know is refused by name, and
     /// so is one that is there twice.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self, app: &App) -> Result<T, Fault> {
-        let body = self.body(app).await?;
+        let body = self.bytes(app).await?;
         let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
         Json::parse(&body, &json::Limits::default())
             .map_err(|error| Fault::malformed(error.to_string()))?;
@@ -131,7 +132,7 @@ impl Ask {
 
     /// The body as a form (`application/x-www-form-urlencoded`), typed and strict likewise.
     pub(crate) async fn form<T: DeserializeOwned>(&mut self, app: &App) -> Result<T, Fault> {
-        let body = self.body(app).await?;
+        let body = self.bytes(app).await?;
         let kind = self.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
             return Err(Fault::malformed("the body has to be application/x-www-form-urlencoded"));

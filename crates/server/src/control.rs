@@ -3,6 +3,7 @@
 //! A change is announced in an audit log before it is made: in the tenant's own where it
 //! concerns one, so that the tenant can see it, and in the deployment's.
 
+pub(crate) mod collections;
 pub(crate) mod credentials;
 pub(crate) mod deployment;
 pub(crate) mod keys;

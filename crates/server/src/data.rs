@@ -2,9 +2,11 @@
 
 pub(crate) mod body;
 pub(crate) mod cache;
+pub(crate) mod memory;
 pub(crate) mod model;
 pub(crate) mod own;
 pub(crate) mod public;
+pub(crate) mod qdrant;
 pub(crate) mod raw;
 pub(crate) mod resources;
 pub(crate) mod state;

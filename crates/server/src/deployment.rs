@@ -9,7 +9,8 @@ use cache::{Cache, LogAlarm, Semantic, State};
 use directory::{NewOperator, Registry};
 use gate::{Gate, InFlight, Policies};
 use ids::{Clock, Entropy, OperatorName, OsEntropy, SystemClock, TenantId};
-use model::{Handles, ModelHop, Parts, Salts};
+use memory::Memory;
+use model::{Embeddings, Handles, ModelHop, Parts, Salts};
 use records::{Audit, Recorder};
 use scope::{Digester, Doors, Kind, Maintenance, Right, Secret, SystemScope, TokenKeys};
 use store::Store;
@@ -30,6 +31,8 @@ use crate::{
 
 /// How often expired rows, idle connections and old keys are let go.
 const UPKEEP: Duration = Duration::from_secs(60);
+/// How often indexes are tended to.
+const TENDING: Duration = Duration::from_secs(5);
 /// How long tasks of tenants have to end at shutdown.
 const TASKS: Duration = Duration::from_secs(10);
 /// How often the doors are told of a change. If they could not read it, nobody of the tenant is
@@ -40,7 +43,7 @@ const TELLINGS: u32 = 5;
 /// Serves nothing by itself.
 pub struct Deployment {
     pub(crate) app: Arc<App>,
-    upkeep: JoinHandle<()>,
+    upkeep: [JoinHandle<()>; 2],
     stop: CancellationToken,
 }
 
@@ -136,14 +139,18 @@ impl Deployment {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, Error> {
         settings.check()?;
+        restore::forget_indexes(&settings)?;
         let app = Arc::new(compose(settings, clock, entropy).await?);
         restore::finish(&app).await?;
         erase::resume(&app).await?;
         let stop = CancellationToken::new();
         let (tended, stopping) = (Arc::clone(&app), stop.clone());
-        let upkeep = system(Maintenance::Storage)
+        let rows = system(Maintenance::Storage)
             .spawn(|system| async move { tend(&tended, &system, &stopping).await });
-        Ok(Self { app, upkeep, stop })
+        let (tended, stopping) = (Arc::clone(&app), stop.clone());
+        let indexes = system(Maintenance::Storage)
+            .spawn(|_| async move { tend_indexes(&tended, &stopping).await });
+        Ok(Self { app, upkeep: [rows, indexes], stop })
     }
 
     /// Writes what waits and closes every file, in order. Whatever is still in flight fails.
@@ -153,12 +160,15 @@ impl Deployment {
     pub async fn close(self) -> Result<(), Error> {
         let Self { app, upkeep, stop } = self;
         stop.cancel();
-        // It ends at the next point where it waits; a panic there was reported there.
-        let _ = upkeep.await;
+        for task in upkeep {
+            // It ends at the next point where it waits; a panic there was reported there.
+            let _ = task.await;
+        }
         if tokio::time::timeout(TASKS, app.doors.drained()).await.is_err() {
             tracing::warn!("tasks of tenants did not end in time and are cut off");
         }
         app.cache.settled().await;
+        app.memory.close().await;
         app.recorder.flush().await;
         let audit = app.audit.close().await;
         let store = app.store.close().await;
@@ -199,11 +209,14 @@ async fn compose(
     let doors = doors(&ground, &settings, &keys, &registry, &audit)?;
     let metrics = Arc::new(Metrics::new(settings.metrics.tenants));
     let gate = gate(&ground, &settings, &recorder, &audit)?.metered(metrics.clone());
+    let gate = Arc::new(gate);
     let credentials = ground.vault.credentials(&ground.store);
     let cache = cache(&ground, &settings)?;
     let state = state(&ground, &settings)?;
     let semantic = Semantic::new(settings.semantic.clone(), Arc::clone(&ground.clock));
     let model = model(&ground, &settings, (&credentials, &cache, &semantic))?;
+    let embedder = Embeddings::new(Arc::clone(&gate), model.clone());
+    let memory = memory(&ground, &settings, embedder)?;
     let Ground { system, clock, entropy, store, vault } = ground;
     Ok(App {
         started: clock.now(),
@@ -221,11 +234,12 @@ async fn compose(
         keys,
         audit,
         recorder,
-        gate: Arc::new(gate),
+        gate,
         cache,
         state,
         semantic,
         model,
+        memory,
         system,
         ready: AtomicBool::new(false),
         public: OnceLock::new(),
@@ -328,6 +342,21 @@ fn state(ground: &Ground, settings: &Settings) -> Result<State, Error> {
     Ok(State::open(settings.state.clone(), store, vault, Arc::clone(clock))?)
 }
 
+/// Who keeps points, and finds them.
+fn memory(ground: &Ground, settings: &Settings, by: Embeddings) -> Result<Memory, Error> {
+    let Ground { system, clock, entropy, store, vault } = ground;
+    let parts = memory::Parts {
+        store: store.clone(),
+        vault: vault.clone(),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        index_dir: settings.index_dir(),
+        embedder: Some(Arc::new(by)),
+        subject_key: *vault.subkey(system, "memory subjects"),
+    };
+    Ok(Memory::open(settings.memory.clone(), parts)?)
+}
+
 /// Tells the doors of every change of a tenant, before the change returns to its caller.
 fn listen(registry: &Registry, doors: &Arc<Doors>) {
     // Weak: the doors hold the registry.
@@ -351,6 +380,28 @@ async fn tell(doors: &Doors, tenant: &TenantId) {
             }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Now and then: indexes that have to be flushed, to forget, or to get a graph. Apart from the
+/// rest and from each other, because a graph takes minutes.
+async fn tend_indexes(app: &App, stop: &CancellationToken) {
+    let tending = now_and_then(|| app.memory.tend());
+    let renewing = now_and_then(|| app.memory.renew());
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        _ = futures_util::future::join(tending, renewing) => {}
+    }
+}
+
+async fn now_and_then<F: Future<Output = usize>>(work: impl Fn() -> F) {
+    let mut due = tokio::time::interval(TENDING);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    due.tick().await;
+    loop {
+        due.tick().await;
+        work().await;
     }
 }
 

@@ -58,6 +58,9 @@ pub enum Error {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] cache::Error),
+    /// Collections.
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
     /// The gate.
     #[error(transparent)]
     Gate(#[from] gate::Error),
@@ -85,6 +88,7 @@ impl Error {
             Self::Directory(error) => error.code(),
             Self::Records(error) => error.code(),
             Self::Cache(error) => error.code(),
+            Self::Memory(error) => error.code(),
             Self::Gate(error) => error.code(),
             Self::Model(error) => error.code(),
         }

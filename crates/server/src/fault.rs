@@ -22,6 +22,8 @@ pub enum Shape {
     OpenAi,
     /// Anthropic's: `{"type":"error","error":{"type","message","code"},"request_id"}`.
     Anthropic,
+    /// Qdrant's: `{"status":{"error"},"result","time"}`, with our code beside the message.
+    Qdrant,
     /// RFC 9457.
     Native,
     /// RFC 6749, section 5.2.
@@ -31,8 +33,12 @@ pub enum Shape {
 impl Shape {
     /// The form for a path, known or not.
     pub(crate) fn of(path: &str) -> Self {
-        const NATIVE: [&str; 4] = ["/v1/cache/", "/v1/state/", "/v1/audit", "/v1/runs/"];
-        if path.starts_with("/v1/messages") {
+        const NATIVE: [&str; 5] =
+            ["/v1/cache/", "/v1/state/", "/v1/memory/", "/v1/audit", "/v1/runs/"];
+        let below = path.strip_prefix("/qdrant");
+        if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            Self::Qdrant
+        } else if path.starts_with("/v1/messages") {
             Self::Anthropic
         } else if path.starts_with("/v1/") && !NATIVE.iter().any(|own| path.starts_with(own)) {
             // What we do not serve, too: OpenAI's SDKs ask for it.
@@ -90,6 +96,7 @@ impl Fault {
         let (kind, json) = match shape {
             Shape::OpenAi => ("application/json", openai(status, code, &message)),
             Shape::Anthropic => ("application/json", anthropic(status, code, &message, request)),
+            Shape::Qdrant => ("application/json", qdrant(code, &message)),
             Shape::Native => ("application/problem+json", problem(status, code, &message)),
             Shape::OAuth => ("application/json", oauth(status, code, &message)),
         };
@@ -143,6 +150,11 @@ fn anthropic(
     })
 }
 
+/// Clients show what stands in `error`, and nothing else.
+fn qdrant(code: &str, message: &str) -> serde_json::Value {
+    json!({"status": {"error": message, "code": code}, "result": null, "time": 0.0})
+}
+
 fn problem(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
     json!({
         "type": format!("urn:bulkhead:error:{code}"),
@@ -172,6 +184,9 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         | "config.invalid"
         | "policy.invalid"
         | "directory.invalid"
+        | "memory.unsupported"
+        | "memory.content_field"
+        | "memory.no_embedder"
         | "vault.secret"
         | "store.not_empty" => 400,
         "scope.missing" | "scope.malformed" | "scope.unknown_key" | "scope.signature"
@@ -186,14 +201,21 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         | "policy.error"
         | "model.no_credential"
         | "model.tool"
-        | "model.handles_full" => 403,
-        "not_found" | "model.unknown" | "model.handle" | "directory.missing"
+        | "model.handles_full"
+        | "memory.out_of_reach" => 403,
+        "not_found"
+        | "model.unknown"
+        | "model.handle"
+        | "memory.no_collection"
+        | "memory.no_point"
+        | "directory.missing"
         | "vault.no_such_key" => 404,
         "request.method" => 405,
-        "request.timeout" => 408,
+        "request.timeout" | "memory.timeout" => 408,
         "directory.exists"
         | "directory.alias_taken"
         | "directory.full"
+        | "memory.exists"
         | "vault.duplicate"
         | "vault.in_use"
         | "vault.too_many" => 409,
@@ -201,16 +223,17 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         "state.conflict" => 412,
         "request.too_large" | "store.too_large" => 413,
         "request.host" => 421,
-        "limit.concurrency" => 429,
+        "limit.concurrency" | "memory.busy" => 429,
         "upstream.redirect"
         | "upstream.unreachable"
         | "upstream.malformed"
         | "upstream.too_large"
-        | "upstream.credential" => 502,
+        | "upstream.credential"
+        | "upstream.error" => 502,
         "scope.unavailable" | "limit.connections" | "server.draining" | "store.read_only"
         | "store.busy" | "store.closed" => 503,
         "upstream.timeout" => 504,
-        "store.full" | "state.full" => 507,
+        "store.full" | "state.full" | "memory.full" => 507,
         _ => 500,
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -273,6 +296,25 @@ impl From<cache::Error> for Fault {
             // The tenant's own bound, and nothing of ours that failed.
             cache::Error::Full(_) => Self::new(error.code(), error.to_string()),
             error => lower(error.code(), &error),
+        }
+    }
+}
+
+impl From<memory::Error> for Fault {
+    fn from(error: memory::Error) -> Self {
+        match error {
+            memory::Error::Store(error) => error.into(),
+            memory::Error::Vault(error) => error.into(),
+            memory::Error::Scope(error) => error.into(),
+            memory::Error::Embedder(error) => {
+                Self::new(error.code, error.message).after(error.retry_after)
+            }
+            memory::Error::Engine(why) => Self::internal(&why),
+            error @ (memory::Error::Damaged | memory::Error::Settings(_)) => Self::internal(&error),
+            error @ memory::Error::Busy => {
+                Self::new(error.code(), error.to_string()).after(Some(1))
+            }
+            error => Self::new(error.code(), error.to_string()),
         }
     }
 }
@@ -348,7 +390,13 @@ mod tests {
             ("/v1/messages/count_tokens", Shape::Anthropic),
             ("/v1/cache/prices/a", Shape::Native),
             ("/v1/state/run_1/a", Shape::Native),
+            ("/v1/memory/notes", Shape::Native),
+            ("/v1/memory/notes/search", Shape::Native),
             ("/v1/audit", Shape::Native),
+            ("/qdrant", Shape::Qdrant),
+            ("/qdrant/", Shape::Qdrant),
+            ("/qdrant/collections/c/points/query", Shape::Qdrant),
+            ("/qdrants", Shape::Native),
             ("/oauth/token", Shape::OAuth),
             ("/admin/v1/tenants", Shape::Native),
             ("/", Shape::Native),
@@ -365,6 +413,10 @@ mod tests {
             told,
             json!({"type": "error", "request_id": id,
                 "error": {"type": "not_found_error", "message": "m", "code": "not_found"}})
+        );
+        assert_eq!(
+            qdrant("memory.exists", "m"),
+            json!({"status": {"error": "m", "code": "memory.exists"}, "result": null, "time": 0.0})
         );
         assert_eq!(oauth(StatusCode::FORBIDDEN, "scope.grant", "m")["error"], "invalid_scope");
         assert_eq!(problem(StatusCode::NOT_FOUND, "not_found", "m")["status"], 404);

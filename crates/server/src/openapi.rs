@@ -74,6 +74,12 @@ fn operation(route: &Route) -> Value {
             "additionalProperties": false,
         }}}});
     }
+    if route.path.starts_with("/qdrant") {
+        operation["externalDocs"] = json!({
+            "description": "Bodies and answers are Qdrant's.",
+            "url": "https://api.qdrant.tech/api-reference",
+        });
+    }
     if let Need::Operator(right) = route.need() {
         operation["x-bulkhead-right"] = json!(right);
     }

@@ -56,6 +56,9 @@ pub async fn restore_with(
 ) -> Result<Restored, Error> {
     let mark = mark(settings);
     let ours = put(&mark).map_err(|why| Error::File { path: mark.clone(), why })?;
+    if holds_indexes_only(settings) {
+        forget_indexes(settings)?;
+    }
     let (from, to) = (backup.to_owned(), settings.storage.data.dir.clone());
     let copied = tokio::task::spawn_blocking(move || Store::restore(&from, &to)).await;
     if let Err(error) = copied.map_err(|_| store::Error::Panicked)? {
@@ -95,6 +98,23 @@ fn take(mark: &Path) -> std::io::Result<()> {
 
 fn sync_directory(of: &Path) -> std::io::Result<()> {
     of.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
+}
+
+/// While a restore is not finished, removes every index: whatever is in them was made from other
+/// rows, perhaps of a tenant that is erased since. They are made again when they are used.
+pub(crate) fn forget_indexes(settings: &Settings) -> Result<(), Error> {
+    let path = settings.index_dir();
+    if !mark(settings).exists() || ids::planted::is("memory-restore-keeps-indexes") {
+        return Ok(());
+    }
+    memory::remove_indexes(&path).map_err(|why| Error::File { path, why })
+}
+
+/// Whether indexes are all that is left in the data directory: then it holds no data.
+fn holds_indexes_only(settings: &Settings) -> bool {
+    let indexes = settings.index_dir();
+    let Ok(mut entries) = fs::read_dir(&settings.storage.data.dir) else { return false };
+    entries.all(|entry| entry.is_ok_and(|entry| entry.path() == indexes))
 }
 
 /// Finishes a restore, if there is one to finish. Nothing is served before.

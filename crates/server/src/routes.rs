@@ -168,6 +168,8 @@ macro_rules! operator {
     };
 }
 
+use data::qdrant::{collections, points, query};
+
 use control::{credentials, deployment, keys, models, reading, staff, tenants, token};
 
 /// Every route of both listeners.
@@ -209,6 +211,44 @@ pub static ROUTES: &[Route] = &[
     route!(Data GET "/v1/state/{run}/{*key}", tenant!("state:read", data::state::get), "A value of a run's state, an earlier version of it, or its history"),
     route!(Data PUT "/v1/state/{run}/{*key}", tenant!("state:write", data::state::put), "Keeps a value of a run's state; If-Match and If-None-Match: * compare and set"),
     route!(Data DELETE "/v1/state/{run}/{*key}", tenant!("state:write", data::state::delete), "Removes a key of a run's state"),
+    route!(Data GET "/qdrant", tenant!("memory:read", data::qdrant::root), "Who answers here, for clients of Qdrant"),
+    route!(Data GET "/qdrant/", tenant!("memory:read", data::qdrant::root), "The same"),
+    route!(Data GET "/qdrant/collections", tenant!("memory:read", collections::list), "The tenant's own collections"),
+    route!(Data GET "/qdrant/collections/{collection}", tenant!("memory:read", collections::info), "What a collection is"),
+    route!(Data PUT "/qdrant/collections/{collection}", tenant!("memory:collections", collections::create), "Makes a collection"),
+    route!(Data PATCH "/qdrant/collections/{collection}", tenant!("memory:collections", collections::change), "Changes a collection"),
+    route!(Data DELETE "/qdrant/collections/{collection}", tenant!("memory:collections", collections::delete), "Removes a collection with its points"),
+    route!(Data POST "/qdrant/collections/{collection}", tenant!("memory:read", data::qdrant::other), "Refuses aliases, of which there are none here"),
+    route!(Data GET "/qdrant/collections/{collection}/exists", tenant!("memory:read", collections::exists), "Whether there is such a collection"),
+    route!(Data PUT "/qdrant/collections/{collection}/index", tenant!("memory:collections", collections::create_index), "Indexes a field of payloads"),
+    route!(Data DELETE "/qdrant/collections/{collection}/index/{field}", tenant!("memory:collections", collections::delete_index), "Removes the index of a field"),
+    route!(Data PUT "/qdrant/collections/{collection}/points", tenant!("memory:write", points::upsert), "Puts points"),
+    route!(Data POST "/qdrant/collections/{collection}/points", tenant!("memory:read", points::retrieve), "Points by their ids"),
+    route!(Data GET "/qdrant/collections/{collection}/points/{id}", tenant!("memory:read", points::one), "One point"),
+    route!(Data POST "/qdrant/collections/{collection}/points/{id}", tenant!("memory:read", data::qdrant::other), "Refuses what queries replaced: search, recommend, discover"),
+    route!(Data POST "/qdrant/collections/{collection}/points/delete", tenant!("memory:write", points::delete), "Removes points, by ids or by a filter"),
+    route!(Data POST "/qdrant/collections/{collection}/points/payload", tenant!("memory:write", points::set_payload), "Sets fields of payloads"),
+    route!(Data PUT "/qdrant/collections/{collection}/points/payload", tenant!("memory:write", points::overwrite_payload), "Puts payloads in place of what there was"),
+    route!(Data POST "/qdrant/collections/{collection}/points/payload/delete", tenant!("memory:write", points::delete_payload), "Removes fields of payloads"),
+    route!(Data POST "/qdrant/collections/{collection}/points/payload/clear", tenant!("memory:write", points::clear_payload), "Removes all fields of payloads"),
+    route!(Data PUT "/qdrant/collections/{collection}/points/vectors", tenant!("memory:write", points::update_vectors), "Puts vectors of points"),
+    route!(Data POST "/qdrant/collections/{collection}/points/vectors/delete", tenant!("memory:write", points::delete_vectors), "Removes vectors of points"),
+    route!(Data POST "/qdrant/collections/{collection}/points/batch", tenant!("memory:write", points::batch), "Several writes, one after the other"),
+    route!(Data POST "/qdrant/collections/{collection}/points/query", tenant!("memory:read", query::query), "What is nearest, in the tenant's own points"),
+    route!(Data POST "/qdrant/collections/{collection}/points/query/batch", tenant!("memory:read", query::batch), "Several queries at once"),
+    route!(Data POST "/qdrant/collections/{collection}/points/query/groups", tenant!("memory:read", query::groups), "What is nearest, by the value of a field"),
+    route!(Data POST "/qdrant/collections/{collection}/points/scroll", tenant!("memory:read", query::scroll), "Points page by page"),
+    route!(Data POST "/qdrant/collections/{collection}/points/count", tenant!("memory:read", query::count), "How many points match"),
+    route!(Data POST "/qdrant/collections/{collection}/facet", tenant!("memory:read", query::facet), "Values of a field, and how many points have them"),
+    route!(Data GET "/qdrant/{*rest}", tenant!("memory:read", data::qdrant::other), "Refuses by name what Qdrant has and this has not"),
+    route!(Data POST "/qdrant/{*rest}", tenant!("memory:read", data::qdrant::other), "The same"),
+    route!(Data PUT "/qdrant/{*rest}", tenant!("memory:read", data::qdrant::other), "The same"),
+    route!(Data PATCH "/qdrant/{*rest}", tenant!("memory:read", data::qdrant::other), "The same"),
+    route!(Data DELETE "/qdrant/{*rest}", tenant!("memory:read", data::qdrant::other), "The same"),
+
+    route!(Data POST "/v1/memory/{collection}", tenant!("memory:write", data::memory::remember), "Remembers a text", data::memory::NewMemory),
+    route!(Data POST "/v1/memory/{collection}/search", tenant!("memory:read", data::memory::search), "What is remembered, most alike first", data::memory::Search),
+    route!(Data DELETE "/v1/memory/{collection}/{id}", tenant!("memory:write", data::memory::forget), "Forgets one memory"),
     route!(Data GET "/v1/audit", tenant!("audit:read", data::own::audit), "The tenant's own audit log: who did what, and who looked"),
     route!(Data GET "/v1/audit/head", tenant!("audit:read", data::own::audit_head), "The signed head of the tenant's own audit log"),
     route!(Data GET "/v1/audit/export", tenant!("audit:read", data::own::audit_export), "The tenant's own audit log, for somebody else to verify"),
@@ -271,6 +311,14 @@ pub static ROUTES: &[Route] = &[
     route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit/export", operator!(Enter, reading::audit_export), "A tenant's audit log, for somebody else to verify"),
     route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/audit/verify", operator!(Enter, reading::audit_verify), "Whether a tenant's audit log is whole"),
     route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/events", operator!(Enter, reading::events), "A tenant's events; reading them is in its audit log"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/collections", operator!(Enter, control::collections::list), "A tenant's collections"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}", operator!(Enter, control::collections::one), "What a collection is, and what it takes"),
+    route!(Control PUT "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}", operator!(Write, control::collections::create), "Makes a collection if there is none of this name; the body is Qdrant's"),
+    route!(Control GET "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/verify", operator!(Enter, control::collections::verify), "Holds a collection's index against its rows"),
+    route!(Control POST "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/rebuild", operator!(Write, control::collections::rebuild), "Makes a collection's index again", control::Why),
+    route!(Control POST "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/erase", operator!(Write, control::collections::erase), "Erases points or a whole collection, and every trace of them in its index", control::collections::Erase),
+    route!(Control PUT "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/index", operator!(Write, control::collections::index), "Indexes a field of payloads; the body is Qdrant's"),
+    route!(Control PUT "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/points", operator!(Write, control::collections::put), "Puts points, as an adoption does; the body is Qdrant's"),
 ];
 
 /// The router of one listener.

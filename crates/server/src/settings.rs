@@ -42,6 +42,8 @@ pub struct Settings {
     pub semantic: cache::SemanticSettings,
     /// Bounds of the state of runs.
     pub state: cache::StateSettings,
+    /// Collections: their bounds, what their indexes cost, what workflows are held to.
+    pub memory: memory::MemorySettings,
     /// Who may do what, beyond grants.
     pub policy: Policy,
     /// Where data and keys lie.
@@ -66,6 +68,7 @@ impl Default for Settings {
             cache: cache::Settings::default(),
             semantic: cache::SemanticSettings::default(),
             state: cache::StateSettings::default(),
+            memory: memory::MemorySettings::default(),
             policy: Policy::default(),
             storage: Storage::default(),
             records: records::Options::default(),
@@ -270,6 +273,7 @@ impl Settings {
             join(path);
         }
         self.policy.file.iter_mut().for_each(join);
+        self.memory.index_dir.iter_mut().for_each(join);
         for tls in [&mut self.data.tls, &mut self.control.tls].into_iter().flatten() {
             join(&mut tls.certificate);
             join(&mut tls.key);
@@ -281,13 +285,19 @@ impl Settings {
         }
     }
 
+    /// Where indexes are kept.
+    #[must_use]
+    pub fn index_dir(&self) -> PathBuf {
+        let data = || self.storage.data.dir.join("index");
+        self.memory.index_dir.clone().unwrap_or_else(data)
+    }
+
     /// Refuses what cannot work, before anything is opened.
     ///
     /// # Errors
     /// [`Error::Settings`], naming the field and the rule.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { name, data, control, limits, identity, model, cache, semantic, state, .. } =
-            self;
+        let Self { name, data, control, limits, identity, model, .. } = self;
         ids::ServiceName::parse(name)
             .map_err(|_| Error::settings("name", "1 to 63 of a-z, 0-9, '-', '_'"))?;
         limits.check()?;
@@ -299,9 +309,10 @@ impl Settings {
         {
             return Err(Error::settings("control.address", "not the data plane's"));
         }
-        cache.check()?;
-        semantic.check()?;
-        state.check()?;
+        self.cache.check()?;
+        self.semantic.check()?;
+        self.state.check()?;
+        self.memory.check()?;
         model.check()?;
         Ok(())
     }
@@ -405,6 +416,7 @@ mod tests {
             (r#"{"state":{"history":65}}"#, "history"),
             (r#"{"state":{"value_bytes":1}}"#, "`value_bytes`"),
             (r#"{"semantic":{"bytes_total":1}}"#, "bytes_total"),
+            (r#"{"memory":{"dimension":1}}"#, "`dimension`"),
             (r#"{"data":{"hosts":["https://x"]}}"#, "data.hosts"),
             (r#"{"data":{"address":"127.0.0.1:8643"}}"#, "control.address"),
             (r#"{"identity":{"issuer":""}}"#, "identity.issuer"),
@@ -419,8 +431,12 @@ mod tests {
     #[test]
     fn relative_paths_are_the_files() {
         let mut settings = read(r#"{"policy":{"file":"p.cedar"}}"#).unwrap();
+        let mut apart = read(r#"{"memory":{"index_dir":"fast"}}"#).unwrap();
+        apart.resolve(Path::new("/etc/bulkhead"));
+        assert_eq!(apart.index_dir(), Path::new("/etc/bulkhead/fast"));
         settings.resolve(Path::new("/etc/bulkhead"));
         assert_eq!(settings.policy.file.as_deref(), Some(Path::new("/etc/bulkhead/p.cedar")));
         assert_eq!(settings.storage.data.dir, Path::new("/etc/bulkhead/data"));
+        assert_eq!(settings.index_dir(), Path::new("/etc/bulkhead/data/index"));
     }
 }

@@ -7,14 +7,17 @@ mod it {
     mod authority;
     mod batches;
     mod bounds;
+    mod collections;
     mod drain;
     mod exchange;
     mod handles;
     mod incidents;
     mod issuer;
+    mod keeping;
     mod kept;
     mod life;
     mod load;
+    mod memories;
     mod models;
     mod ratchet;
     mod reload;

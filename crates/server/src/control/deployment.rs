@@ -92,6 +92,7 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
         })
         .collect();
     let similar = app.semantic.counts();
+    let memory = app.memory.figures();
     ok(&json!({
         "name": app.settings.name,
         "version": env!("CARGO_PKG_VERSION"),
@@ -110,6 +111,17 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
             "hits": cached.hits,
             "misses": cached.misses,
             "memory_bytes": cached.memory_bytes,
+        },
+        "memory": {
+            "open": memory.open,
+            "open_bytes": memory.open_bytes,
+            "opened": memory.opened,
+            "evicted": memory.evicted,
+            "rebuilt": memory.rebuilt,
+            "distrusted": memory.distrusted,
+            "waiting": memory.waiting,
+            "queries": memory.queries,
+            "visited": memory.visited,
         },
         "events": {
             "written": records.written,
@@ -155,6 +167,7 @@ pub(crate) async fn metrics(app: Arc<App>, who: Watching, _: Ask) -> Result<Resp
         out.sample("bulkhead_events_total", &[("end", end)], count);
     }
     write_models(&app, &mut out).await;
+    write_memory(&app, &mut out);
     write_store(&app, &mut out);
     out.family("bulkhead_ready", "gauge", "Whether requests are taken.");
     out.sample("bulkhead_ready", &[], u64::from(app.is_ready()));
@@ -180,6 +193,45 @@ async fn write_models(app: &App, out: &mut Text) {
     }
     out.family("bulkhead_semantic_bytes", "gauge", "Bytes in the index of similar questions.");
     out.sample("bulkhead_semantic_bytes", &[], app.semantic.counts().bytes);
+}
+
+/// Indexes of collections, of all tenants together.
+fn write_memory(app: &App, out: &mut Text) {
+    let memory = app.memory.figures();
+    for (family, kind, help, value) in [
+        ("bulkhead_memory_open_indexes", "gauge", "Indexes that are open.", memory.open),
+        ("bulkhead_memory_open_bytes", "gauge", "Bytes of open indexes.", memory.open_bytes),
+        (
+            "bulkhead_memory_background_waiting",
+            "gauge",
+            "Indexes that wait for work.",
+            memory.waiting,
+        ),
+        ("bulkhead_memory_indexes_opened_total", "counter", "Indexes opened.", memory.opened),
+        (
+            "bulkhead_memory_indexes_evicted_total",
+            "counter",
+            "Indexes closed to make room.",
+            memory.evicted,
+        ),
+        ("bulkhead_memory_indexes_rebuilt_total", "counter", "Indexes made again.", memory.rebuilt),
+        (
+            "bulkhead_memory_indexes_distrusted_total",
+            "counter",
+            "Indexes that were somebody else's, changed or wrong, and thrown away: a security event each.",
+            memory.distrusted,
+        ),
+        ("bulkhead_memory_queries_total", "counter", "Queries that were ranked.", memory.queries),
+        (
+            "bulkhead_memory_visited_total",
+            "counter",
+            "Points in the indexes that were asked: no query visited more.",
+            memory.visited,
+        ),
+    ] {
+        out.family(family, kind, help);
+        out.sample(family, &[], value);
+    }
 }
 
 fn write_store(app: &App, out: &mut Text) {
@@ -231,7 +283,8 @@ pub(crate) async fn backup(
 fn is_own(settings: &Settings, path: &Path) -> bool {
     let at = real(path);
     let storage = &settings.storage;
-    [&storage.data.dir, &storage.keys].into_iter().any(|dir| at.starts_with(real(dir)))
+    let indexes = settings.index_dir();
+    [&storage.data.dir, &storage.keys, &indexes].into_iter().any(|dir| at.starts_with(real(dir)))
 }
 
 /// A path as it is once links are followed, as far as it is there.

@@ -43,13 +43,13 @@ pub(crate) async fn read(
 
 /// A body that says something, or what is wrong with it, and what it still counts. A large one
 /// takes a thread of its own, and a tenant has only so many of them at once.
-pub(super) async fn understood<T: Send + 'static>(
+pub(super) async fn understood<T: Send + 'static, E: Send + 'static>(
     app: &Arc<App>,
     scope: &Scope<Write>,
     body: Bytes,
     charge: Charge,
-    parse: impl FnOnce(&App, &Scope<Write>, Bytes) -> Result<T, model::Error> + Send + 'static,
-) -> Result<(Result<T, model::Error>, Charge), Fault> {
+    parse: impl FnOnce(&App, &Scope<Write>, Bytes) -> Result<T, E> + Send + 'static,
+) -> Result<(Result<T, E>, Charge), Fault> {
     if body.len() <= LARGE {
         return Ok((parse(app, scope, body), charge));
     }

@@ -112,6 +112,10 @@ async fn nothing_on_disk_can_be_read() {
     for dir in ["data", "keys"] {
         for file in fs::read_dir(rig.dir.path().join(dir)).unwrap() {
             let path = file.unwrap().path();
+            if path.is_dir() {
+                // Of indexes, where nothing is yet: `keeping` looks into them.
+                continue;
+            }
             let bytes = fs::read(&path).unwrap();
             looked_at += bytes.len();
             for text in hidden {

@@ -1,13 +1,16 @@
 //! Every route of the table, held against every wrong credential. A route without a row here
 //! fails; the list of public routes may only shrink.
 
+mod rows;
+
 use std::{collections::BTreeSet, time::Duration};
 
-use bulkhead_server::routes::{Need, Plane, ROUTES, Route};
+use bulkhead_server::routes::{Need, ROUTES, Route};
 use http::Method;
 use scope::Right;
 use serde_json::{Value, json};
 
+use self::rows::{Row, TESTED};
 use super::{
     rig::{ALL, Headers, Reply, Rig, encode},
     upstream::{FORM, form},
@@ -15,108 +18,6 @@ use super::{
 
 /// Routes that need nothing. More than these would be a decision; fewer is progress.
 const PUBLIC: usize = 6;
-
-/// A route as it is tried: its method and path in the table, a body that is good, and the
-/// status that the right credential gets. In the order in which they can all succeed.
-type Row = (Plane, &'static str, &'static str, &'static str, u16);
-
-use Plane::{Control, Data};
-
-#[rustfmt::skip]
-const TESTED: &[Row] = &[
-    (Data, "POST", "/v1/chat/completions", r#"{"model":"plain","messages":[{"role":"user","content":"canary"}]}"#, 200),
-    (Data, "POST", "/v1/responses", r#"{"model":"plain","input":"canary"}"#, 200),
-    (Data, "GET", "/v1/responses/{id}", "", 200),
-    (Data, "POST", "/v1/responses/{id}/cancel", "", 200),
-    (Data, "GET", "/v1/responses/{id}/input_items", "", 200),
-    (Data, "DELETE", "/v1/responses/{id}", "", 200),
-    (Data, "POST", "/v1/conversations", r#"{"items":[{"type":"message","role":"user","content":"canary"}]}"#, 200),
-    (Data, "GET", "/v1/conversations/{id}", "", 200),
-    (Data, "POST", "/v1/conversations/{id}", r#"{"metadata":{"k":"v"}}"#, 200),
-    (Data, "GET", "/v1/conversations/{id}/items", "", 200),
-    (Data, "POST", "/v1/conversations/{id}/items", r#"{"items":[{"type":"message","role":"user","content":"canary"}]}"#, 200),
-    (Data, "GET", "/v1/conversations/{id}/items/{item}", "", 200),
-    (Data, "DELETE", "/v1/conversations/{id}/items/{item}", "", 200),
-    (Data, "DELETE", "/v1/conversations/{id}", "", 200),
-    (Data, "POST", "/v1/embeddings", r#"{"model":"plain","input":"canary"}"#, 200),
-    (Data, "POST", "/v1/messages", r#"{"model":"claude","max_tokens":9,"messages":[{"role":"user","content":"canary"}]}"#, 200),
-    (Data, "POST", "/v1/messages/count_tokens", r#"{"model":"claude","messages":[{"role":"user","content":"canary"}]}"#, 200),
-    (Data, "POST", "/v1/files", "upload", 200),
-    (Data, "GET", "/v1/files", "", 200),
-    (Data, "GET", "/v1/files/{id}", "", 200),
-    (Data, "GET", "/v1/files/{id}/content", "", 200),
-    (Data, "POST", "/v1/batches", r#"{"input_file_id":"$lines","endpoint":"/v1/chat/completions","completion_window":"24h"}"#, 200),
-    (Data, "GET", "/v1/batches", "", 200),
-    (Data, "GET", "/v1/batches/{id}", "", 200),
-    (Data, "POST", "/v1/batches/{id}/cancel", "", 200),
-    (Data, "DELETE", "/v1/files/{id}", "", 200),
-    (Data, "GET", "/v1/models", "", 200),
-    (Data, "GET", "/v1/models/{*model}", "", 200),
-    (Data, "GET", "/v1/cache/{entity}/{*key}", "", 200),
-    (Data, "PUT", "/v1/cache/{entity}/{*key}", "a value", 204),
-    (Data, "DELETE", "/v1/cache/{entity}/{*key}", "", 204),
-    (Data, "GET", "/v1/state/{run}", "", 200),
-    (Data, "GET", "/v1/state/{run}/{*key}", "", 200),
-    (Data, "PUT", "/v1/state/{run}/{*key}", "a value", 200),
-    (Data, "DELETE", "/v1/state/{run}/{*key}", "", 204),
-    (Data, "DELETE", "/v1/state/{run}", "", 200),
-    (Data, "GET", "/v1/audit", "", 200),
-    (Data, "GET", "/v1/audit/head", "", 200),
-    (Data, "GET", "/v1/audit/export", "", 200),
-    (Data, "GET", "/v1/runs/{run}/events", "", 200),
-    (Data, "GET", "/.well-known/jwks.json", "", 200),
-    (Data, "GET", "/.well-known/oauth-protected-resource", "", 200),
-    (Data, "GET", "/health/live", "", 200),
-    (Data, "GET", "/health/ready", "", 200),
-    (Control, "GET", "/health/live", "", 200),
-    (Control, "GET", "/health/ready", "", 200),
-    (Control, "GET", "/metrics", "", 200),
-    (Control, "POST", "/oauth/token", "form", 200),
-    (Control, "GET", "/admin/v1/openapi.json", "", 200),
-    (Control, "GET", "/admin/v1/status", "", 200),
-    (Control, "POST", "/admin/v1/backup", r#"{"path":"$dir/backup"}"#, 200),
-    (Control, "GET", "/admin/v1/policy", "", 200),
-    (Control, "POST", "/admin/v1/policy/reload", "", 200),
-    (Control, "POST", "/admin/v1/keys/root/rotate", r#"{"renew":true}"#, 200),
-    (Control, "POST", "/admin/v1/signing-keys/rotate", "", 200),
-    (Control, "GET", "/admin/v1/audit", "", 200),
-    (Control, "GET", "/admin/v1/audit/head", "", 200),
-    (Control, "GET", "/admin/v1/audit/export", "", 200),
-    (Control, "GET", "/admin/v1/audit/verify", "", 200),
-    (Control, "GET", "/admin/v1/tenants", "", 200),
-    (Control, "POST", "/admin/v1/tenants", r#"{"id":"new","environments":["live"]}"#, 201),
-    (Control, "PUT", "/admin/v1/tenants", r#"{"tenants":[{"id":"newer","environments":["live"]}]}"#, 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}", "", 200),
-    (Control, "PATCH", "/admin/v1/tenants/{tenant}", r#"{"aliases":["canary-alias"]}"#, 200),
-    (Control, "POST", "/admin/v1/tenants/{tenant}/suspend", "", 200),
-    (Control, "POST", "/admin/v1/tenants/{tenant}/resume", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/run-grants", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/keys", "", 200),
-    (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/keys", r#"{"workflow":"w","scope":"model:chat"}"#, 201),
-    (Control, "POST", "/admin/v1/keys/{id}/rotate", r#"{"overlap_seconds":60}"#, 201),
-    (Control, "DELETE", "/admin/v1/keys/{id}", "", 200),
-    (Control, "POST", "/admin/v1/tokens", r#"{"tenant":"victim","environment":"live","workflow":"w","scope":"model:chat"}"#, 201),
-    (Control, "POST", "/admin/v1/revocations", r#"{"tenant":"victim","jti":"00000000000000000000000000000000"}"#, 200),
-    (Control, "GET", "/admin/v1/services", "", 200),
-    (Control, "POST", "/admin/v1/services", r#"{"name":"s2","tenants":["victim"],"environments":["*"],"workflows":["*"],"scope":"model:chat"}"#, 201),
-    (Control, "DELETE", "/admin/v1/services/{name}", "", 200),
-    (Control, "GET", "/admin/v1/operators", "", 200),
-    (Control, "POST", "/admin/v1/operators", r#"{"name":"op2","rights":["read"]}"#, 201),
-    (Control, "DELETE", "/admin/v1/operators/{name}", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/credentials", "", 200),
-    (Control, "PUT", "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", r#"{"secret":"sk-canary-2"}"#, 200),
-    (Control, "DELETE", "/admin/v1/tenants/{tenant}/environments/{environment}/credentials/{provider}", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/models", "", 200),
-    (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/models/test", "", 200),
-    (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/data-key/rotate", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/audit", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/audit/head", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/audit/export", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/audit/verify", "", 200),
-    (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/events", "", 200),
-    (Control, "POST", "/admin/v1/tenants/{tenant}/revoke", "", 200),
-    (Control, "DELETE", "/admin/v1/tenants/{tenant}", "", 200),
-];
 
 /// Paths of what somebody made, and nobody else has.
 const OBJECTS: [&str; 3] =
@@ -127,6 +28,21 @@ fn at_provider(path: &str) -> bool {
     ["/v1/responses/", "/v1/conversations/", "/v1/files/", "/v1/batches/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
+}
+
+/// Whether a path is about collections.
+fn of_collections(path: &str) -> bool {
+    path.starts_with("/qdrant") || path.starts_with("/v1/memory/")
+}
+
+/// An answer about a collection, without what differs for no reason: its name, and how long the
+/// answer took.
+fn without_name(reply: &Reply, name: &str) -> (u16, String) {
+    let mut json: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    if let Some(answer) = json.as_object_mut() {
+        answer.remove("time");
+    }
+    (reply.status, json.to_string().replace(name, "it"))
 }
 
 /// A row that is about to be tried.
@@ -177,6 +93,8 @@ struct World {
     file: String,
     lines: String,
     batch: String,
+    /// What the victim remembers.
+    memory: String,
     key: String,
     victim: String,
     /// The same tenant, in another environment.
@@ -236,6 +154,10 @@ impl World {
         let batch = json!({"input_file_id": lines, "endpoint": "/v1/chat/completions",
             "completion_window": "24h"});
         let batch = post("/v1/batches", batch).await;
+        rig.collection(&victim, "canary-docs").await;
+        let payload = json!({"topic": "canary"});
+        rig.point(&victim, "canary-docs", json!(1), payload).await.good();
+        let memory = post("/v1/memory/canary-notes", json!({"text": "the canary sings"})).await;
         let events = format!("/v1/runs/{run}/events");
         // Events are written behind the answer.
         while rig.get(&victim, &events).await.status != 200 {}
@@ -281,6 +203,7 @@ impl World {
             file,
             lines,
             batch,
+            memory,
         };
         service("small", None).await;
         operator("small", None).await;
@@ -292,6 +215,7 @@ impl World {
     }
 
     fn path(&self, pattern: &str) -> String {
+        let memory = pattern.starts_with("/v1/memory/");
         pattern
             .replace("{tenant}", "victim")
             .replace("{environment}", "live")
@@ -303,6 +227,9 @@ impl World {
             .replace("{id}", self.id(pattern))
             .replace("{item}", &self.item)
             .replace("{name}", "small")
+            .replace("{collection}", if memory { "canary-notes" } else { "canary-docs" })
+            .replace("{field}", "topic")
+            .replace("{*rest}", "aliases")
     }
 
     /// What `{id}` is in a path.
@@ -312,6 +239,8 @@ impl World {
             Some("conversations") => &self.conversation,
             Some("files") => &self.file,
             Some("batches") => &self.batch,
+            Some("memory") => &self.memory,
+            Some("collections") => "1",
             _ => &self.key,
         }
     }
@@ -450,6 +379,10 @@ async fn wrong_tenants(attempt: &Try<'_>, world: &World, grant: &str) {
             assert_eq!((reply.status, reply.body), (none.status, none.body));
             continue;
         }
+        if of_collections(attempt.route.path) {
+            foreign_collection(attempt, world, secret).await;
+            continue;
+        }
         if attempt.route.method == "POST" {
             continue;
         }
@@ -478,6 +411,25 @@ async fn wrong_tenants(attempt: &Try<'_>, world: &World, grant: &str) {
             reply.good();
         }
     }
+}
+
+/// Another's collection, and what is in it, are not there: the answer is that to a name which
+/// nobody has.
+async fn foreign_collection(attempt: &Try<'_>, world: &World, secret: &str) {
+    let path = attempt.route.path;
+    let makes = (attempt.route.method == "PUT" && path.ends_with("{collection}"))
+        || (attempt.route.method == "POST" && path == "/v1/memory/{collection}");
+    if makes {
+        // One of its own.
+        return;
+    }
+    let nobodys = world.path(&path.replace("{collection}", "never").replace("{id}", "77"));
+    let reply = attempt.with(Some(secret), &[]).await;
+    let none = attempt.at(&nobodys, Some(secret), &[]).await;
+    let name = if path.starts_with("/v1/") { "canary-notes" } else { "canary-docs" };
+    let (told, expected) = (without_name(&reply, name), without_name(&none, "never"));
+    assert_eq!(told, expected, "{:?}", attempt.route);
+    assert!(!told.1.contains("canary"), "{:?} {told:?}", attempt.route);
 }
 
 async fn wrong_services(attempt: &Try<'_>, world: &World) {

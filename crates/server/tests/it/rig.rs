@@ -29,7 +29,7 @@ use super::upstream::Upstream;
 /// When the tests' clocks begin.
 pub(crate) const NOON: Millis = Millis(1_800_000_000_000);
 /// Every grant that a tenant's credential can use here.
-pub(crate) const ALL: &str = "model:* cache:* state:* records:* audit:*";
+pub(crate) const ALL: &str = "model:* cache:* state:* memory:* records:* audit:*";
 pub(crate) const TENANTS: [&str; 2] = ["acme", "globex"];
 pub(crate) const ENVIRONMENTS: [&str; 2] = ["live", "staging"];
 
@@ -95,10 +95,11 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
     }
 
-    /// The code of an error, in any of the three forms; empty for an answer.
+    /// The code of an error, in any of the forms; empty for an answer.
     pub(crate) fn code(&self) -> String {
         let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let code = json["error"]["code"].as_str().or_else(|| json["code"].as_str());
+        let native = || json["code"].as_str().or_else(|| json["status"]["code"].as_str());
+        let code = json["error"]["code"].as_str().or_else(native);
         code.unwrap_or_default().to_owned()
     }
 
@@ -413,6 +414,31 @@ impl Rig {
         Streaming(response.into_body())
     }
 
+    /// A request about collections, with a body in JSON.
+    pub(crate) async fn ask(&self, token: &str, method: &str, path: &str, body: Value) -> Reply {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let headers = [("content-type", "application/json")];
+        self.call(token, method.parse().unwrap(), path, &headers, body).await
+    }
+
+    /// A collection of two dimensions and a sparse vector, with a field to find points by.
+    pub(crate) async fn collection(&self, token: &str, name: &str) {
+        let at = format!("/qdrant/collections/{name}");
+        let body = json!({"vectors": {"size": 2, "distance": "Dot"},
+            "sparse_vectors": {"words": {"modifier": "idf"}}});
+        self.ask(token, "PUT", &at, body).await.good();
+        let index = json!({"field_name": "topic", "field_schema": "keyword"});
+        self.ask(token, "PUT", &format!("{at}/index?wait=true"), index).await.good();
+    }
+
+    /// Puts a point there.
+    pub(crate) async fn point(&self, token: &str, name: &str, id: Value, payload: Value) -> Reply {
+        let at = format!("/qdrant/collections/{name}/points?wait=true");
+        let vector = json!({"": [1.0, 0.5], "words": {"indices": [1, 2], "values": [1.0, 1.0]}});
+        let body = json!({"points": [{"id": id, "vector": vector, "payload": payload}]});
+        self.ask(token, "PUT", &at, body).await
+    }
+
     /// The audit log of a tenant's environment, as the tenant reads it.
     pub(crate) async fn audit(&self, tenant: &str, environment: &str) -> Vec<Value> {
         let token = self.token(tenant, environment, "audit:read").await;
@@ -425,6 +451,11 @@ impl Rig {
 pub(crate) struct Streaming(Incoming);
 
 impl Streaming {
+    /// What is left of an answer.
+    pub(crate) fn of(response: Response<Incoming>) -> Self {
+        Self(response.into_body())
+    }
+
     /// The next piece, as text; nothing at the end.
     pub(crate) async fn next(&mut self) -> Option<String> {
         let frame = self.0.frame().await?.unwrap();

@@ -6,6 +6,7 @@
 //! shares no code with what enforces anything.
 
 mod acts;
+mod points;
 mod surfaces;
 
 use std::{
@@ -18,12 +19,12 @@ use http::Method;
 use ids::{Entropy as _, OsEntropy};
 use serde_json::{Value, json};
 
-use self::surfaces::Thing;
+use self::{points::Kept, surfaces::Thing};
 use super::rig::{Reply, Rig, log};
 
 const NAMES: [&str; 3] = ["alpha", "bravo", "carol"];
 const PLACES: [&str; 2] = ["live", "staging"];
-const GRANTS: [&str; 12] = [
+const GRANTS: [&str; 16] = [
     "model:chat",
     "model:models",
     "model:responses",
@@ -34,11 +35,23 @@ const GRANTS: [&str; 12] = [
     "cache:write",
     "state:read",
     "state:write",
+    "memory:read",
+    "memory:write",
+    "memory:collections",
+    "memory:subjects",
     "audit:read",
     "records:read",
 ];
 /// Of API keys.
-const KEYS: [&str; 4] = ["model:chat", "model:models", "state:read", "state:write"];
+const KEYS: [&str; 7] = [
+    "model:chat",
+    "model:models",
+    "state:read",
+    "state:write",
+    "memory:read",
+    "memory:write",
+    "memory:collections",
+];
 /// Every canary begins so, then says of which kind it is and whose.
 const MARK: &str = "cnry";
 
@@ -82,6 +95,7 @@ struct Held {
     revoked: bool,
     is_key: bool,
     run: Option<String>,
+    sub: Option<String>,
 }
 
 /// What the oracle knows of a tenant.
@@ -105,6 +119,12 @@ struct World {
     things: Vec<Thing>,
     /// What runs hold: by unit, run and key. It is exact.
     state: BTreeMap<(Unit, String, String), String>,
+    /// What collections hold: by unit and name, and by id. It is exact, too.
+    points: BTreeMap<(Unit, String), BTreeMap<u64, Kept>>,
+    /// What each unit's agents remember, if any ever did.
+    notes: BTreeMap<Unit, Vec<Kept>>,
+    /// How often points of one's own were found.
+    found: u64,
     /// How often a value of one's own was read, and what is another's was tried.
     read: u64,
     tried: u64,
@@ -148,6 +168,9 @@ impl World {
             refused: 0,
             things: Vec::new(),
             state: BTreeMap::new(),
+            points: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            found: 0,
             read: 0,
             tried: 0,
         };
@@ -199,7 +222,7 @@ impl World {
     /// Looks at an answer to a unit: it may hold what is the unit's own, and nothing else.
     fn look(&mut self, unit: Unit, what: &str, reply: &Reply) {
         let text = format!("{} {:?}", without_words(reply), reply.headers);
-        let owners = owners(&text, "psarv");
+        let owners = owners(&text, "psarvn");
         for owner in &owners {
             assert_eq!(*owner, unit, "{what}: of unit {owner} to {unit}: {text}");
         }
@@ -228,7 +251,7 @@ impl World {
                 reply.status,
                 reply.text()
             );
-            assert!(owners(&reply.text(), "psav").is_empty(), "{what}: {}", reply.text());
+            assert!(owners(&reply.text(), "psavn").is_empty(), "{what}: {}", reply.text());
             self.refused += 1;
         }
         self.look(unit, what, reply);
@@ -272,7 +295,7 @@ impl World {
         let stand = self.stands[unit / PLACES.len()].clone();
         assert_eq!(reply.status == 200, !stand.suspended, "{}", reply.text());
         if reply.status == 200 {
-            self.keep(unit, &reply.json(), "access_token", grants, None, Some(run));
+            self.keep(unit, &reply.json(), "access_token", grants, None, Some((run, sub)));
         }
     }
 
@@ -283,8 +306,9 @@ impl World {
         secret: &str,
         grants: BTreeSet<&'static str>,
         parent: Option<usize>,
-        run: Option<String>,
+        whom: Option<(String, String)>,
     ) {
+        let (run, sub) = whom.unzip();
         let epoch = match parent {
             Some(parent) => self.held[parent].epoch,
             None => self.stands[unit / PLACES.len()].epoch,
@@ -299,6 +323,7 @@ impl World {
             revoked: false,
             is_key: secret == "secret",
             run,
+            sub,
         });
     }
 
@@ -326,9 +351,9 @@ impl World {
         let depth = std::iter::successors(Some(of), |of| self.held[*of].parent).count();
         assert_eq!(reply.status == 200, self.stands(of) && depth <= 8, "{}", reply.text());
         if reply.status == 200 {
-            let run = self.held[of].run.clone();
+            let whom = self.held[of].run.clone().zip(self.held[of].sub.clone());
             let grants = BTreeSet::from(["model:chat"]);
-            self.keep(unit, &reply.json(), "access_token", grants, Some(of), run);
+            self.keep(unit, &reply.json(), "access_token", grants, Some(of), whom);
         }
     }
 
@@ -363,7 +388,7 @@ impl World {
 
     async fn step(&mut self) {
         let (of, unit) = (self.some(), self.dice.roll(self.own.len()));
-        match self.dice.roll(64) {
+        match self.dice.roll(88) {
             0..=11 => self.chats().await,
             12..=16 => self.read(of).await,
             17..=19 => self.mint(unit).await,
@@ -383,7 +408,8 @@ impl World {
             38..=40 => self.upload(of).await,
             41..=46 => self.cite(of).await,
             47 | 48 => self.cached(of).await,
-            _ => self.keep_state(of).await,
+            49..=63 => self.keep_state(of).await,
+            _ => self.collect(of).await,
         }
     }
 
@@ -413,8 +439,8 @@ async fn nothing_of_one_shows_up_with_another() {
     };
     println!("BULKHEAD_SEED={seed}");
     let mut world = World::new(seed).await;
-    for round in 0..700 {
-        if round == 350 {
+    for round in 0..900 {
+        if round == 450 {
             // A restart forgets nothing and remembers nothing that it should not.
             world.rig.stop().await;
             world.rig.serve_again().await;
@@ -436,16 +462,16 @@ async fn nothing_of_one_shows_up_with_another() {
 
     // Lines name tenants and runs, and never what was said.
     let lines = log().text();
-    let told: Vec<_> = lines.lines().filter(|line| !owners(line, "psav").is_empty()).collect();
+    let told: Vec<_> = lines.lines().filter(|line| !owners(line, "psavn").is_empty()).collect();
     assert!(told.is_empty(), "{told:#?}");
     assert!(!owners(&lines, "r").is_empty(), "the log does name runs: the hunt can find");
     // The positive controls: everybody got their own, the cache was in use, and not all was good.
     let mut figures = String::new();
-    let World { own, hits, refused, read, tried, .. } = &world;
-    write!(figures, "{own:?} own, {hits} hits, {refused} refused, {read} read, {tried} tried")
-        .unwrap();
+    let World { own, hits, refused, read, tried, found, .. } = &world;
+    write!(figures, "{own:?} own, {hits} hits, {refused} refused, ").unwrap();
+    write!(figures, "{read} read, {tried} tried, {found} found").unwrap();
     println!("{figures}");
     assert!(world.own.iter().all(|own| *own > 3), "{figures}");
     assert!(world.hits > 10 && world.refused > 10, "{figures}");
-    assert!(world.read > 10 && world.tried > 10, "{figures}");
+    assert!(world.read > 10 && world.tried > 10 && world.found > 10, "{figures}");
 }

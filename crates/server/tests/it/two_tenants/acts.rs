@@ -100,7 +100,7 @@ impl World {
             let seen = owners(&reply.text(), "psav");
             assert!(seen.is_empty(), "{path}: {}", reply.text());
             if path.starts_with(&under) {
-                for owner in owners(&without_words(&reply), "r") {
+                for owner in owners(&without_words(&reply), "rn") {
                     assert_eq!(owner, unit, "{path}: {}", reply.text());
                 }
             }
