@@ -46,6 +46,11 @@ impl Admin {
         Ok(Self { http: http.build().context("setting up the HTTP client")?, base, token })
     }
 
+    /// Which deployment it is of.
+    pub(crate) fn name(&self) -> &str {
+        self.base.as_str()
+    }
+
     /// Reads.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
         self.send(Method::GET, path, query, None).await

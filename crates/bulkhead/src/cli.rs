@@ -2,9 +2,10 @@
 
 mod access;
 mod audit;
+pub(crate) mod collection;
 mod credential;
 mod keys;
-mod listing;
+pub(crate) mod listing;
 mod model;
 mod operate;
 mod place;
@@ -30,7 +31,8 @@ Examples:
   export OPENAI_API_KEY=$(bulkhead access token --tenant acme --environment live \\
       --workflow support) OPENAI_BASE_URL=http://127.0.0.1:8642/v1
 
-Exit status: 0 done · 1 refused or failed · 2 wrong command line · 3 the server cannot be reached";
+Exit status: 0 done · 1 refused or failed · 2 wrong command line · 3 the server cannot be reached
+             4 done, but for what was left out and is listed (collection adopt)";
 
 /// Bulkhead.
 #[derive(Debug, Parser)]
@@ -84,6 +86,9 @@ enum Command {
     /// Models: what callers may name, where it goes, what is isolated there, and whether it answers
     #[command(subcommand)]
     Model(model::Command),
+    /// Collections of points: what there is, whether indexes are right, erasing, adopting Qdrant's
+    #[command(subcommand)]
+    Collection(collection::Command),
     /// Print a completion script for your shell
     #[command(after_help = "Example:  bulkhead completions bash > /etc/bash_completion.d/bulkhead")]
     Completions {
@@ -113,6 +118,7 @@ impl Cli {
             Command::Keys(command) => keys::run(command, &place.admin()?, out).await,
             Command::Policy(command) => policy::run(command, &place, out).await,
             Command::Model(command) => model::run(command, &place, out).await,
+            Command::Collection(command) => collection::run(command, &place.admin()?, out).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "bulkhead", &mut script);

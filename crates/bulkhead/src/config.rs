@@ -231,7 +231,9 @@ mod tests {
         for line in TEMPLATE.lines() {
             let bare = line.strip_prefix("# ").unwrap_or("");
             let begins = bare.starts_with('[')
-                || ["file = ", "resources = "].iter().any(|field| bare.starts_with(field));
+                || ["file = ", "resources = ", "index_dir = ", "ttl_seconds = ", "embedding = "]
+                    .iter()
+                    .any(|field| bare.starts_with(field));
             let is_field =
                 |l: &str| l.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
             example = (begins || example) && (begins || is_field(bare) || bare.starts_with("# "));
@@ -244,6 +246,9 @@ mod tests {
         assert_eq!((settings.model.providers.len(), settings.model.routes.len()), (4, 3));
         assert_eq!(settings.model.resources.as_ref().unwrap().as_str(), "openai");
         assert!(settings.data.tls.is_some() && settings.control.tls.is_some());
+        assert_eq!(settings.memory.filters.len(), 1);
+        assert!(settings.memory.index_dir.is_some() && settings.memory.ttl_seconds.is_some());
+        assert_eq!(settings.memory.embedding.as_deref(), Some("embed"));
         assert!(settings.policy.file.is_some() && settings.model.routes[0].semantic.is_some());
     }
 

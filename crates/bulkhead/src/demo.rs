@@ -8,6 +8,7 @@ mod canary;
 mod provider;
 mod refusals;
 mod report;
+mod retrieval;
 mod stage;
 mod standin;
 mod surfaces;
@@ -65,6 +66,9 @@ async fn play(stage: &mut Stage) -> Result<Findings> {
     let more = surfaces::run(stage).await?;
     asks.extend(more.asks);
     let mut refusals = refusals::run(stage).await?;
+    refusals.extend(more.refusals);
+    let more = retrieval::run(stage).await?;
+    asks.extend(more.asks);
     refusals.extend(more.refusals);
     own_views(stage).await?;
     let transcript = stage.caller.transcript();

@@ -1,6 +1,7 @@
 //! `bulkhead doctor`: looks for what is wrong with a deployment, running or not.
 
 mod files;
+mod indexes;
 mod isolation;
 mod offline;
 mod online;
@@ -25,8 +26,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without --offline it asks a running deployment by its admin API: readiness, security events,
-lost records, the audit log, which providers' secrets are shared. If the configuration file is
-on this machine, it is looked at too: what is isolated at each provider, and what is not.
+lost records, the audit log, which providers' secrets are shared, the indexes of collections. If
+the configuration file is on this machine, it is looked at too: what is isolated at each
+provider, and what is not.
 
 With --offline, and the server stopped: file modes, root key, schema, integrity of every file,
 whether the keys open, shared secrets, disk space, whether the keystore stands apart from the data.
@@ -115,6 +117,7 @@ pub(crate) async fn run(args: Args, place: &Place, out: Printer) -> Result<()> {
         let mut findings = vec![Finding::good("configuration", path.display())];
         findings.extend(references(&settings));
         findings.extend(files::modes(place, &settings));
+        findings.extend(indexes::directory(&settings));
         findings.extend(offline::look(&settings, &path).await);
         findings
     } else {
@@ -125,6 +128,7 @@ pub(crate) async fn run(args: Args, place: &Place, out: Printer) -> Result<()> {
             findings.push(Finding::good("configuration", path.display()));
             findings.extend(references(&settings));
             findings.extend(files::modes(place, &settings));
+            findings.extend(indexes::directory(&settings));
             findings.extend(online::providers(&settings).await);
             known = Some(settings);
         }

@@ -9,6 +9,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// The server could not be reached.
 pub(crate) const UNREACHABLE: u8 = 3;
+/// Done, but for what was left out, and is listed.
+pub(crate) const LEFT_OUT: u8 = 4;
 
 /// A failure with advice: what was wrong and where, then what to do.
 #[derive(Debug)]
@@ -32,6 +34,11 @@ impl Fault {
     /// The server could not be reached.
     pub(crate) fn unreachable(what: impl Into<String>) -> Self {
         Self { status: UNREACHABLE, what: what.into(), advice: None }
+    }
+
+    /// All is done but for what was left out.
+    pub(crate) fn left_out(what: impl Into<String>) -> Self {
+        Self { status: LEFT_OUT, what: what.into(), advice: None }
     }
 
     /// What to do about it.

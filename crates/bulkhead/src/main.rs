@@ -5,6 +5,7 @@
 //! speaks to the admin API of a running deployment and knows nothing else of it.
 
 mod admin;
+mod adopt;
 mod cli;
 mod config;
 mod demo;

@@ -153,6 +153,13 @@ pub(crate) async fn progress<T>(what: &str, work: impl Future<Output = T>) -> T 
     }
 }
 
+/// Shows on a terminal how far long work is; nothing takes the line away.
+pub(crate) fn tick(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint_raw(&format!("\r\x1b[K{text}"));
+    }
+}
+
 fn eprint_raw(text: &str) {
     let mut err = std::io::stderr().lock();
     let _ = err.write_all(text.as_bytes());

@@ -2,7 +2,9 @@
 
 #[cfg(test)]
 mod it {
+    mod adopt;
     mod audit;
+    mod collections;
     mod demo;
     mod deployment;
     mod kill;

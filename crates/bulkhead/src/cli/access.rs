@@ -66,7 +66,8 @@ pub(crate) struct For {
     workflow: String,
     /// What it may do, separated by spaces: model:chat, model:responses, model:embeddings,
     /// model:messages, model:models, model:files, model:batches; cache:read, cache:write;
-    /// state:read, state:write; audit:read; records:read; `model:*` is every action of one surface
+    /// state:read, state:write; memory:read, memory:write, memory:collections, memory:subjects;
+    /// audit:read; records:read; `model:*` is every action of one surface
     #[arg(long, short, value_name = "GRANTS", default_value = GRANTS)]
     grants: String,
 }

@@ -152,10 +152,11 @@ fn read_whole(body: &str) -> Read {
     read_value(&value)
 }
 
-/// A chat completion, or an error in OpenAI's shape or that of RFC 9457.
+/// A chat completion, or an error in OpenAI's shape, Qdrant's, or that of RFC 9457.
 fn read_value(value: &Value) -> Read {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let code = if value["error"].is_object() { &value["error"]["code"] } else { &value["code"] };
+    let within = ["error", "status"].into_iter().map(|name| &value[name]).find(|v| v.is_object());
+    let code = &within.unwrap_or(value)["code"];
     Read {
         id: text(&value["id"]),
         code: text(code),
@@ -206,6 +207,8 @@ mod tests {
         assert_eq!((whole.id.as_str(), whole.tokens), ("chatcmpl-1", 5));
         assert_eq!(read_whole(r#"{"error":{"code":"scope.missing"}}"#).code, "scope.missing");
         assert_eq!(read_whole(r#"{"code":"not_found","status":404}"#).code, "not_found");
+        let qdrants = r#"{"status":{"error":"no","code":"memory.busy"},"result":null,"time":0}"#;
+        assert_eq!(read_whole(qdrants).code, "memory.busy");
         let stream =
             "data: {\"id\":\"c1\"}\n\ndata: {\"usage\":{\"total_tokens\":7}}\n\ndata: [DONE]\n\n";
         let read = read_stream(stream);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{admin::Admin, config, init, print::field, secret::Text, serve::Running};
 
-const GRANTS: &str = "model:* cache:* state:*";
+const GRANTS: &str = "model:* cache:* state:* memory:*";
 /// The secret of the stand-in's account that all share.
 const OF_ALL: &str = "sk-standin-of-all";
 /// How long the token lasts that is shown expired.

@@ -138,7 +138,7 @@ pub(super) fn modes(place: &Place, settings: &Settings) -> Vec<Finding> {
 
 /// Whether none of the bits in `wide` is in a file's mode.
 #[cfg(unix)]
-fn private(what: &'static str, path: &Path, wide: u32) -> Finding {
+pub(super) fn private(what: &'static str, path: &Path, wide: u32) -> Finding {
     use std::os::unix::fs::MetadataExt as _;
     match std::fs::metadata(path) {
         Ok(file) if file.mode() & wide == 0 => {
@@ -163,7 +163,7 @@ fn private(what: &'static str, path: &Path, wide: u32) -> Finding {
 }
 
 #[cfg(not(unix))]
-fn private(what: &'static str, path: &Path, _: u32) -> Finding {
+pub(super) fn private(what: &'static str, path: &Path, _: u32) -> Finding {
     Finding::good(what, path.display())
 }
 
@@ -206,7 +206,7 @@ fn same_disk(_: &Path, _: &Path) -> bool {
 }
 
 /// How much space is left, as `df` says: the standard library does not tell.
-fn space(what: &'static str, path: &Path) -> Finding {
+pub(super) fn space(what: &'static str, path: &Path) -> Finding {
     let Some(free) = free(path) else {
         return Finding::warning(what, "free space unknown", "see `df` for yourself");
     };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use server::Settings;
 use tokio::net::TcpStream;
 
-use super::{Finding, isolation};
+use super::{Finding, indexes, isolation};
 use crate::{
     admin::Admin,
     print::{field, time},
@@ -50,6 +50,7 @@ async fn provider(id: &str, base: &str) -> Finding {
 pub(super) async fn look(admin: &Admin, settings: Option<&Settings>) -> Result<Vec<Finding>> {
     let status = admin.get("/status", &[]).await?;
     let mut findings = vec![ready(&status), tenants(&status), foreign(&status), events(&status)];
+    findings.extend(indexes::told(&status));
     findings.extend(accounts(&status, settings));
     findings.push(version(&status));
     findings.push(audit(&admin.get("/audit/verify", &[]).await?));
