@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import shelf as shelves
 from anthropic import Anthropic, AsyncAnthropic
 from deployment import MODEL, OWN_PROVIDERS, SHARED_PROVIDERS, Deployment, NoDeployment, Tenant
 from openai import AsyncOpenAI, OpenAI
+from qdrant_client import QdrantClient
+from qdrant_client import models as m
 from standin import StandIn
 
 # Without Bulkhead in between: shows that the SDKs and the stand-in agree.
@@ -129,9 +133,65 @@ def async_claude(deployment: Deployment) -> Callable[..., AsyncAnthropic]:
 
 
 @pytest.fixture
-def apart(tmp_path: Path, standin: StandIn) -> Iterator[Deployment]:
-    """A deployment of its own for one test, not yet started."""
-    own = Deployment(tmp_path / "bulkhead", standin.origin)
+def qdrant(deployment: Deployment) -> Iterator[Callable[..., QdrantClient]]:
+    """The unmodified client for a tenant's name, or with the token given; `heard` hears every answer.
+
+    Without Bulkhead it is Qdrant's own implementation of itself in Python."""
+    made: dict[str, QdrantClient] = {}
+
+    def make(
+        tenant: str | None = None,
+        token: str | None = None,
+        heard: shelves.Heard | None = None,
+        **options: object,
+    ) -> QdrantClient:
+        if DIRECT:
+            return made.setdefault(str(tenant), QdrantClient(":memory:"))
+        if heard is not None:
+            options["event_hooks"] = {"response": [heard.hear]}
+        client = QdrantClient(
+            url=deployment.qdrant_url,
+            api_key=token or deployment.token(tenant),
+            **({"timeout": 30, "cloud_inference": True} | options),
+        )
+        made[uuid.uuid4().hex] = client
+        return client
+
+    yield make
+    for client in made.values():
+        client.close()
+
+
+@pytest.fixture
+def shelf(qdrant: Callable[..., QdrantClient], acme: Tenant, globex: Tenant) -> Iterator:
+    """A collection that both tenants have under one name, with points of the same ids. Whatever the test does with
+    the one's, the other's stays as it was, and nothing of it is heard."""
+    heard, canary = shelves.Heard(), f"canary-{secrets.token_hex(16)}"
+    name = f"docs-{uuid.uuid4().hex[:8]}"
+    own = shelves.Shelf(
+        name, qdrant(acme.name, heard=heard), qdrant(globex.name), shelves.points(12, 7), canary
+    )
+    near = [shelves.query(seed) for seed in range(6)]
+    theirs = shelves.decoys(own.mine, near, canary)
+    for client, given in ((own.ours, own.mine), (own.theirs, theirs)):
+        client.create_collection(
+            name, vectors_config=m.VectorParams(size=shelves.SIZE, distance=m.Distance.COSINE)
+        )
+        client.upsert(name, points=shelves.structs(given))
+    before = shelves.everything(own.theirs, name)
+    assert canary in str(before)
+    yield own
+    assert not heard.holds(canary)
+    assert shelves.everything(own.theirs, name) == before
+    for client in (own.ours, own.theirs):
+        client.delete_collection(name)
+
+
+@pytest.fixture
+def apart(request: pytest.FixtureRequest, tmp_path: Path, standin: StandIn) -> Iterator[Deployment]:
+    """A deployment of its own for one test, not yet started. A parameter is more settings of `[memory]`."""
+    memory = getattr(request, "param", "")
+    own = Deployment(tmp_path / "bulkhead", standin.origin, memory=memory)
     yield own
     if own._process is not None and own._process.poll() is None:
         own.kill()

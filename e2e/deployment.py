@@ -19,6 +19,7 @@ EVERYTHING = " ".join(
     [
         *(f"model:{what}" for what in ("chat", "models", "responses", "embeddings", "messages")),
         *("model:files", "model:batches", "cache:read", "cache:write", "state:read", "state:write"),
+        *("memory:read", "memory:write", "memory:collections"),
     ]
 )
 
@@ -31,6 +32,18 @@ address = "127.0.0.1:{control}"
 
 [model]
 resources = "{resources}"
+"""
+
+# Texts are embedded by the stand-in. Whoever runs the workflow `helpdesk` sees what is public of any collection.
+MEMORY = """
+[memory]
+embedding = "embed"
+{more}
+
+[[memory.filters]]
+workflow = "helpdesk"
+collection = "*"
+filter = {{ must = [{{ key = "audience", match = {{ value = "public" }} }}] }}
 """
 
 PROVIDER = """
@@ -113,9 +126,11 @@ semantic = { embeddings = "embed-elsewhere" }
 """
 
 
-def configuration(data: int, control: int, origin: str, resources: str) -> str:
-    """`bulkhead.toml` for a stand-in at `origin`; `resources` is the provider that keeps files."""
+def configuration(data: int, control: int, origin: str, resources: str, memory: str = "") -> str:
+    """`bulkhead.toml` for a stand-in at `origin`; `resources` is the provider that keeps files, `memory` are more
+    settings of `[memory]`."""
     parts = [HEAD.format(data=data, control=control, resources=resources)]
+    parts.append(MEMORY.format(more=memory))
     for name, (kind, base, more) in (OWN_PROVIDERS | SHARED_PROVIDERS).items():
         parts.append(PROVIDER.format(id=name, kind=kind, origin=origin, base=base, more=more))
     for name, (provider, more) in ROUTES.items():
@@ -163,7 +178,9 @@ def free_ports(count: int) -> list[int]:
 
 
 class Deployment:
-    def __init__(self, folder: Path, origin: str, resources: str = "openai") -> None:
+    def __init__(
+        self, folder: Path, origin: str, resources: str = "openai", memory: str = ""
+    ) -> None:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.log"
         self._process: subprocess.Popen | None = None
@@ -173,7 +190,7 @@ class Deployment:
         self.run("init")
         self.operator = (folder / "operator.token").read_text().strip()
         (folder / "bulkhead.toml").write_text(
-            configuration(self.data_port, self.control_port, origin, resources)
+            configuration(self.data_port, self.control_port, origin, resources, memory)
         )
 
     @property
@@ -183,6 +200,10 @@ class Deployment:
     @property
     def anthropic_url(self) -> str:
         return self.data
+
+    @property
+    def qdrant_url(self) -> str:
+        return f"{self.data}/qdrant"
 
     # The process
 
@@ -227,16 +248,22 @@ class Deployment:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return kept | {"NO_COLOR": "1"}
 
+    def command(self, *args: str) -> dict:
+        """What `subprocess` needs to run `bulkhead …`."""
+        return {
+            "args": [str(BINARY), *args, "--dir", str(self.folder)],
+            "env": self._environment(),
+            "text": True,
+        }
+
+    def attempt(self, *args: str, stdin: str | None = None) -> subprocess.CompletedProcess:
+        """Runs `bulkhead …`, whether it succeeds or not."""
+        command = self.command(*args)
+        return subprocess.run(**command, input=stdin, capture_output=True, timeout=120)
+
     def run(self, *args: str, stdin: str | None = None) -> str:
         """Runs `bulkhead …`; its standard output."""
-        done = subprocess.run(
-            [str(BINARY), *args, "--dir", str(self.folder)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=self._environment(),
-        )
+        done = self.attempt(*args, stdin=stdin)
         if done.returncode != 0:
             raise RuntimeError(f"bulkhead {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
