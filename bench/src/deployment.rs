@@ -15,30 +15,25 @@ use tokio::runtime::Runtime;
 
 use crate::load::{self, Request};
 
-/// As a deployment might have it: nothing here looks at the request itself, so decisions may be remembered.
-const POLICY: &str = r#"
-permit (principal, action, resource);
-forbid (principal, action == Bulkhead::Action::"model:chat", resource)
-when { resource.name == "large" }
-unless { principal has workflow && principal.workflow == "billing" };
-forbid (principal in Bulkhead::Tenant::"initech", action, resource);
-"#;
-
 /// A deployment in a folder.
-pub(crate) struct Deployment {
+pub struct Deployment {
     binary: PathBuf,
-    folder: PathBuf,
+    /// Its configuration, data and keys.
+    pub folder: PathBuf,
     child: Option<Child>,
     operator: String,
     /// The data plane.
-    pub(crate) data: SocketAddr,
+    pub data: SocketAddr,
     /// The control plane.
-    pub(crate) control: SocketAddr,
+    pub control: SocketAddr,
 }
 
 impl Deployment {
-    /// Initializes a folder with one provider, reached with and without a cache.
-    pub(crate) fn create(folder: &Path, upstream: SocketAddr) -> Result<Self> {
+    /// Initializes a folder; `configuration` is what follows on the addresses.
+    ///
+    /// # Errors
+    /// `BULKHEAD_BIN` is not set, or the folder cannot be used.
+    pub fn create(folder: &Path, configuration: &str) -> Result<Self> {
         let binary = std::env::var_os("BULKHEAD_BIN").context("BULKHEAD_BIN is not set")?;
         let folder = folder.join("bulkhead");
         let [data, control] = free_addresses()?;
@@ -53,62 +48,18 @@ impl Deployment {
         own.cli(&["init"], "")?;
         own.operator = fs::read_to_string(own.folder.join("operator.token"))?.trim().to_owned();
         let configuration = format!(
-            r#"
-[data]
-address = "{}"
-
-[control]
-address = "{}"
-
-[policy]
-file = "policy.cedar"
-
-[[model.providers]]
-id = "upstream"
-kind = "openai-compatible"
-base_url = "http://{upstream}/v1"
-
-[[model.routes]]
-name = "plain"
-provider = "upstream"
-upstream_model = "bench"
-
-[[model.routes]]
-name = "cached"
-provider = "upstream"
-upstream_model = "bench"
-cache = {{ ttl_seconds = 3600 }}
-
-[[model.routes]]
-name = "semantic"
-provider = "upstream"
-upstream_model = "bench"
-cache = {{ ttl_seconds = 3600 }}
-semantic = {{ embeddings = "embed", threshold = 0.95 }}
-
-[[model.routes]]
-name = "embed"
-provider = "upstream"
-upstream_model = "bench"
-"#,
+            "[data]\naddress = \"{}\"\n\n[control]\naddress = \"{}\"\n{configuration}",
             own.data, own.control
         );
         fs::write(own.folder.join("bulkhead.toml"), configuration)?;
-        fs::write(own.folder.join("policy.cedar"), POLICY)?;
         Ok(own)
     }
 
-    /// Starts it, waits until both listeners are ready, and gives the tenant `acme` what it needs.
-    pub(crate) fn start(&mut self, runtime: &Runtime) -> Result<()> {
-        self.until_ready(runtime)?;
-        self.cli(&["tenant", "create", "acme", "--environment", "live"], "")?;
-        let set = ["credential", "set", "upstream", "--tenant", "acme", "--environment", "live"];
-        self.cli(&set, "sk-bench-0123456789abcdef")?;
-        Ok(())
-    }
-
     /// Starts it; the time from the start of the process until it is ready.
-    pub(crate) fn until_ready(&mut self, runtime: &Runtime) -> Result<Duration> {
+    ///
+    /// # Errors
+    /// It ends, or is not ready after a minute.
+    pub fn until_ready(&mut self, runtime: &Runtime) -> Result<Duration> {
         let log = File::create(self.folder.join("serve.log"))?;
         let begun = Instant::now();
         let child = Command::new(&self.binary)
@@ -135,7 +86,10 @@ upstream_model = "bench"
     }
 
     /// Ends it as an operator would and waits for it.
-    pub(crate) fn stop(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
@@ -145,8 +99,11 @@ upstream_model = "bench"
         Ok(())
     }
 
-    /// A tenant token for the chat.
-    pub(crate) fn token(&self, tenant: &str) -> Result<String> {
+    /// A tenant token with these grants, by the CLI.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn token(&self, tenant: &str, grants: &str) -> Result<String> {
         let printed = self.cli(
             &[
                 "access",
@@ -158,7 +115,7 @@ upstream_model = "bench"
                 "--workflow",
                 "support",
                 "--grants",
-                "model:chat model:models",
+                grants,
                 "--json",
             ],
             "",
@@ -168,7 +125,10 @@ upstream_model = "bench"
     }
 
     /// A call of the admin API.
-    pub(crate) fn admin(&self, runtime: &Runtime, line: &str, body: &str) -> Result<String> {
+    ///
+    /// # Errors
+    /// Any answer but a success.
+    pub fn admin(&self, runtime: &Runtime, line: &str, body: &str) -> Result<String> {
         let request = Request::new(self.control, line, &self.operator, body);
         let answer = runtime.block_on(load::once(&request))?;
         ensure!(answer.status / 100 == 2, "{line}: {} {}", answer.status, answer.text());
@@ -176,27 +136,80 @@ upstream_model = "bench"
     }
 
     /// A figure of `/metrics`, by its name with labels, exactly as it stands there.
-    pub(crate) fn figure(&self, runtime: &Runtime, name: &str) -> Result<u64> {
+    ///
+    /// # Errors
+    /// There is no such figure.
+    pub fn figure(&self, runtime: &Runtime, name: &str) -> Result<u64> {
         let text = self.admin(runtime, "GET /metrics", "")?;
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
             .with_context(|| format!("/metrics has no {name}"))
     }
 
+    /// Waits until the server has had nothing to do for a while: whatever it does in the background is done.
+    ///
+    /// # Errors
+    /// It is busy for longer than `patience`.
+    pub fn until_idle(&self, patience: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let mut quiet = 0;
+        let mut before = self.ticks()?;
+        while quiet < 4 {
+            ensure!(begun.elapsed() < patience, "still busy after {} s", patience.as_secs());
+            thread::sleep(Duration::from_millis(250));
+            let now = self.ticks()?;
+            // A tick is 10 ms.
+            quiet = if now - before <= 1 { quiet + 1 } else { 0 };
+            before = now;
+        }
+        Ok(())
+    }
+
+    /// Clock ticks of processor time that the server has used.
+    fn ticks(&self) -> Result<u64> {
+        let child = self.child.as_ref().context("not running")?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))
+            .context("processor time is read from /proc, which only Linux has")?;
+        // Behind the name in parentheses, which may hold anything: user and system are 12th and 13th.
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<_> = fields.split_whitespace().collect();
+        let ticks = |at: usize| -> Result<u64> { Ok(fields.get(at).context("short")?.parse()?) };
+        Ok(ticks(11)? + ticks(12)?)
+    }
+
     /// Resident memory of the running server, in bytes.
-    pub(crate) fn resident(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// It does not run, or this is not Linux.
+    pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// What of [`Self::resident`] is the server's own: not pages of files, which the kernel takes back when it wants.
+    ///
+    /// # Errors
+    /// As [`Self::resident`].
+    pub fn own_resident(&self) -> Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, what: &str) -> Result<u64> {
         let child = self.child.as_ref().context("not running")?;
         let status = fs::read_to_string(format!("/proc/{}/status", child.id()))
             .context("memory is read from /proc, which only Linux has")?;
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
+            .find_map(|line| line.strip_prefix(what)?.trim().strip_suffix(" kB"))
             .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
             .map(|kilobytes| kilobytes * 1_024)
-            .context("no VmRSS")
+            .with_context(|| format!("no {what}"))
     }
 
-    fn cli(&self, args: &[&str], input: &str) -> Result<String> {
+    /// A command of the CLI; what it prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn cli(&self, args: &[&str], input: &str) -> Result<String> {
         let mut child = Command::new(&self.binary)
             .args(args)
             .arg("--dir")

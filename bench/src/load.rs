@@ -18,12 +18,13 @@ use tokio::{
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// In a body, this is replaced by letters that no earlier request had.
-pub(crate) const NEW: &str = "nnnnnnnnnn";
+pub const NEW: &str = "nnnnnnnnnn";
 
 /// The bytes of a request, and where they go.
 #[derive(Clone)]
-pub(crate) struct Request {
-    pub(crate) address: SocketAddr,
+pub struct Request {
+    /// Where it goes.
+    pub address: SocketAddr,
     bytes: Vec<u8>,
     /// Where [`NEW`] stands, if it does.
     new_at: Option<usize>,
@@ -31,7 +32,7 @@ pub(crate) struct Request {
 
 /// Until when a request is timed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Until {
+pub enum Until {
     /// The last byte of the answer.
     End,
     /// The first byte of the answer's body.
@@ -40,7 +41,8 @@ pub(crate) enum Until {
 
 impl Request {
     /// Any request with a body in JSON.
-    pub(crate) fn new(address: SocketAddr, line: &str, credential: &str, body: &str) -> Self {
+    #[must_use]
+    pub fn new(address: SocketAddr, line: &str, credential: &str, body: &str) -> Self {
         Self::with_headers(address, line, credential, "", body)
     }
 
@@ -62,7 +64,8 @@ impl Request {
     }
 
     /// A chat completion.
-    pub(crate) fn chat(address: SocketAddr, token: &str, chat: &Chat<'_>) -> Self {
+    #[must_use]
+    pub fn chat(address: SocketAddr, token: &str, chat: &Chat<'_>) -> Self {
         let Chat { model, prompt, stream, new, headers } = *chat;
         let opening = if new { format!("{NEW} ") } else { String::new() };
         let text = "Summarise the open invoices of this customer. ".chars().cycle();
@@ -79,7 +82,7 @@ impl Request {
     }
 
     /// Puts letters that no earlier request had where [`NEW`] stands.
-    pub(crate) fn renew(&mut self) {
+    pub fn renew(&mut self) {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let Some(at) = self.new_at else { return };
         let mut count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -92,20 +95,23 @@ impl Request {
 
 /// What a chat completion asks for.
 #[derive(Clone, Copy)]
-pub(crate) struct Chat<'a> {
-    pub(crate) model: &'a str,
+pub struct Chat<'a> {
+    /// Of the route.
+    pub model: &'a str,
     /// Bytes of the prompt.
-    pub(crate) prompt: usize,
-    pub(crate) stream: bool,
+    pub prompt: usize,
+    /// Whether the answer comes in pieces.
+    pub stream: bool,
     /// Whether no two prompts are equal.
-    pub(crate) new: bool,
+    pub new: bool,
     /// More headers, each ended by `\r\n`.
-    pub(crate) headers: &'a str,
+    pub headers: &'a str,
 }
 
 /// An answer, whole.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// Of HTTP.
+    pub status: u16,
     head: String,
     body: Vec<u8>,
     /// When the first byte of the body was there.
@@ -113,13 +119,21 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The body as text.
-    pub(crate) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// A header's value.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (own, value) = line.split_once(':')?;
             own.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -128,13 +142,17 @@ impl Answer {
 }
 
 /// A kept connection.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self> {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("nobody listens on {address}"))?;
@@ -149,7 +167,10 @@ impl Connection {
     }
 
     /// Sends the request and reads the answer to its last byte.
-    async fn ask(&mut self, request: &Request) -> Result<Answer> {
+    ///
+    /// # Errors
+    /// The connection ends before that, or what comes is not HTTP.
+    pub async fn ask(&mut self, request: &Request) -> Result<Answer> {
         self.buffer.clear();
         self.stream.write_all(&request.bytes).await?;
         let head = loop {
@@ -193,13 +214,16 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 /// One request on a connection of its own.
-pub(crate) async fn once(request: &Request) -> Result<Answer> {
+///
+/// # Errors
+/// As [`Connection::open`] and [`Connection::ask`].
+pub async fn once(request: &Request) -> Result<Answer> {
     Connection::open(request.address).await?.ask(request).await
 }
 
 /// What one run or several gave.
 #[derive(Default)]
-pub(crate) struct Sample {
+pub struct Sample {
     /// Nanoseconds, unordered.
     latencies: Vec<u64>,
     /// Requests per second of each run.
@@ -207,14 +231,30 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// Takes in one time.
+    pub fn push(&mut self, took: Duration) {
+        self.latencies.push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Takes in the rate of a run, per second.
+    pub fn push_rate(&mut self, rate: f64) {
+        self.rates.push(rate);
+    }
+
+    /// How many times were taken in.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.latencies.len()
+    }
+
     /// Takes in another run.
-    pub(crate) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.rates.extend(other.rates);
     }
 
     /// A quantile of the latencies.
-    pub(crate) fn quantile(&mut self, part: f64) -> Duration {
+    pub fn quantile(&mut self, part: f64) -> Duration {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -230,15 +270,19 @@ impl Sample {
     }
 
     /// The median of the runs' rates.
-    pub(crate) fn rate(&mut self) -> f64 {
+    pub fn rate(&mut self) -> f64 {
         self.rates.sort_by(f64::total_cmp);
         self.rates.get(self.rates.len() / 2).copied().unwrap_or(0.0)
     }
 }
 
-/// Loads an address for `length` after a warm-up that is not counted. Any answer but 200 ends it.
-pub(crate) async fn run(
-    request: &Request,
+/// Loads an address for `length` after a warm-up that is not counted, with each of the requests in turn; every
+/// connection begins with another one.
+///
+/// # Errors
+/// Any answer but 200, or none.
+pub async fn run(
+    requests: &[Request],
     until: Until,
     connections: usize,
     length: Duration,
@@ -246,18 +290,22 @@ pub(crate) async fn run(
     let begins = Instant::now() + WARM_UP;
     let ends = begins + length;
     let mut workers = JoinSet::new();
-    for _ in 0..connections {
-        let mut request = request.clone();
+    for nth in 0..connections {
+        let from = nth * requests.len() / connections;
+        let mut requests = requests.to_vec();
+        requests.rotate_left(from);
         workers.spawn(async move {
-            let mut connection = Connection::open(request.address).await?;
+            let address = requests.first().context("nothing to ask")?.address;
+            let mut connection = Connection::open(address).await?;
             let mut latencies = Vec::with_capacity(100_000);
-            loop {
+            for at in (0..requests.len()).cycle() {
+                let request = &mut requests[at];
                 request.renew();
                 let asked = Instant::now();
                 if asked >= ends {
-                    return anyhow::Ok(latencies);
+                    break;
                 }
-                let answer = connection.ask(&request).await?;
+                let answer = connection.ask(request).await?;
                 let took = match until {
                     Until::End => asked.elapsed(),
                     Until::FirstByte => answer.began - asked,
@@ -267,6 +315,7 @@ pub(crate) async fn run(
                     latencies.push(u64::try_from(took.as_nanos())?);
                 }
             }
+            anyhow::Ok(latencies)
         });
     }
     let mut sample = Sample::default();

@@ -7,21 +7,20 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool: what it prints is its result")]
 
 mod cases;
-mod deployment;
 mod gateways;
-mod load;
 mod peers;
 mod report;
 mod scope_check;
 mod start;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::Result;
+use bench::{deployment::Deployment, table};
 use cases::Places;
 use clap::{Parser, Subcommand};
-use deployment::Deployment;
 use report::Report;
+use tokio::runtime::Runtime;
 
 /// Benchmark of the model hop.
 #[derive(Parser)]
@@ -60,17 +59,76 @@ fn main() -> Result<()> {
     }
 }
 
+/// As a deployment might have it: nothing here looks at the request itself, so decisions may be remembered.
+const POLICY: &str = r#"
+permit (principal, action, resource);
+forbid (principal, action == Bulkhead::Action::"model:chat", resource)
+when { resource.name == "large" }
+unless { principal has workflow && principal.workflow == "billing" };
+forbid (principal in Bulkhead::Tenant::"initech", action, resource);
+"#;
+
+/// One provider, reached with and without a cache.
+fn deployment(folder: &Path, upstream: SocketAddr) -> Result<Deployment> {
+    let configuration = format!(
+        r#"
+[policy]
+file = "policy.cedar"
+
+[[model.providers]]
+id = "upstream"
+kind = "openai-compatible"
+base_url = "http://{upstream}/v1"
+
+[[model.routes]]
+name = "plain"
+provider = "upstream"
+upstream_model = "bench"
+
+[[model.routes]]
+name = "cached"
+provider = "upstream"
+upstream_model = "bench"
+cache = {{ ttl_seconds = 3600 }}
+
+[[model.routes]]
+name = "semantic"
+provider = "upstream"
+upstream_model = "bench"
+cache = {{ ttl_seconds = 3600 }}
+semantic = {{ embeddings = "embed", threshold = 0.95 }}
+
+[[model.routes]]
+name = "embed"
+provider = "upstream"
+upstream_model = "bench"
+"#
+    );
+    let ours = Deployment::create(folder, &configuration)?;
+    fs::write(ours.folder.join("policy.cedar"), POLICY)?;
+    Ok(ours)
+}
+
+/// Starts it and gives the tenant `acme` what it needs.
+fn give(ours: &mut Deployment, runtime: &Runtime) -> Result<()> {
+    ours.until_ready(runtime)?;
+    ours.cli(&["tenant", "create", "acme", "--environment", "live"], "")?;
+    let set = ["credential", "set", "upstream", "--tenant", "acme", "--environment", "live"];
+    ours.cli(&set, "sk-bench-0123456789abcdef")?;
+    Ok(())
+}
+
 fn measure(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let results = results()?;
+    let results = table::results()?;
     let mut report = Report::default();
     println!("scope check");
     report.scope_check = Some(scope_check::measure(&runtime)?);
     let upstream = peers::Peer::start(&["upstream".into()])?;
     let proxy = peers::Peer::start(&["proxy".into(), upstream.address.to_string()])?;
     let folder = tempfile::tempdir()?;
-    let mut ours = Deployment::create(folder.path(), upstream.address)?;
-    ours.start(&runtime)?;
+    let mut ours = deployment(folder.path(), upstream.address)?;
+    give(&mut ours, &runtime)?;
     let gateways = if arguments.peers {
         gateways::start(&runtime, folder.path(), upstream.address)?
     } else {
@@ -80,7 +138,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         upstream: upstream.address,
         proxy: proxy.address,
         ours: ours.data,
-        token: &ours.token("acme")?,
+        token: &ours.token("acme", "model:chat model:models")?,
         gateways: &gateways,
     }
     .groups();
@@ -99,13 +157,4 @@ fn measure(arguments: &Arguments) -> Result<()> {
     report.start = Some(start::measure(&runtime, upstream.address, arguments.tenants)?);
     report.print();
     report.write(&results)
-}
-
-/// bench/results of the checkout that this runs in.
-fn results() -> Result<PathBuf> {
-    let bench = std::env::current_dir()?.join("bench");
-    anyhow::ensure!(bench.join("Cargo.toml").is_file(), "run this as `cargo xtask bench model`");
-    let results = bench.join("results");
-    std::fs::create_dir_all(&results)?;
-    Ok(results)
 }

@@ -1,14 +1,14 @@
 //! What is measured: groups of cases that get the same load, in turns.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, slice, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use bench::load::{self, Chat, Request, Sample, Until};
 use tokio::runtime::Runtime;
 
 use crate::{
     Arguments,
     gateways::Gateway,
-    load::{self, Chat, Request, Sample, Until},
     report::{CACHE_HIT, CACHE_OFF, DIRECT, PROXY, Row, SEMANTIC_HIT},
 };
 
@@ -126,7 +126,8 @@ impl Group {
                         "{}, {connections} connections, round {round}: {}",
                         self.name, case.name
                     );
-                    let run = load::run(&case.request, self.until, connections, length);
+                    let run =
+                        load::run(slice::from_ref(&case.request), self.until, connections, length);
                     sample.add(runtime.block_on(run)?);
                 }
             }

@@ -3,11 +3,14 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::Result;
+use bench::{
+    load::Sample,
+    table::{as_micros, machine, megabytes, micros},
+};
 use serde_json::{Value, json};
 
 use crate::{
     cases::{STREAM, WHOLE},
-    load::Sample,
     scope_check::ScopeCheck,
     start::Start,
 };
@@ -237,36 +240,4 @@ impl Report {
         println!("\nwritten: bench/results/model.json");
         Ok(())
     }
-}
-
-/// Cores, processor and kernel.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let processor = fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        })
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, {processor}, {} {}", std::env::consts::OS, kernel.trim())
-}
-
-fn as_micros(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e7).round() / 10.0
-}
-
-fn micros(time: Duration) -> String {
-    if time < Duration::from_micros(10) {
-        format!("{:.2} µs", time.as_secs_f64() * 1e6)
-    } else if time < Duration::from_millis(10) {
-        format!("{:.0} µs", time.as_secs_f64() * 1e6)
-    } else {
-        format!("{:.1} ms", time.as_secs_f64() * 1e3)
-    }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", Duration::from_micros(bytes).as_secs_f64())
 }

@@ -6,8 +6,6 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::deployment::Deployment;
-
 /// Tenants in one `tenants apply`.
 const BATCH: u32 = 1_000;
 /// Starts; the median counts.
@@ -25,7 +23,7 @@ pub(crate) struct Start {
 /// Makes the tenants through the admin API, then starts again and again.
 pub(crate) fn measure(runtime: &Runtime, upstream: SocketAddr, tenants: u32) -> Result<Start> {
     let folder = tempfile::tempdir()?;
-    let mut deployment = Deployment::create(folder.path(), upstream)?;
+    let mut deployment = crate::deployment(folder.path(), upstream)?;
     deployment.until_ready(runtime)?;
     for first in (0..tenants).step_by(BATCH as usize) {
         let batch: Vec<Value> = (first..tenants.min(first + BATCH))

@@ -10,9 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use bench::load::{self, Request};
 use tokio::runtime::Runtime;
-
-use crate::load::{self, Request};
 
 /// How long one may take to start.
 const PATIENCE: Duration = Duration::from_secs(120);
