@@ -5,6 +5,7 @@ pub mod batch;
 pub mod canonical;
 pub mod multipart;
 pub mod mutation;
+pub mod qdrant;
 pub mod request;
 pub mod sse;
 pub mod token;
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "request", run: request::run, words: request::WORDS },
     Target { name: "batch", run: batch::run, words: batch::WORDS },
     Target { name: "multipart", run: multipart::run, words: multipart::WORDS },
+    Target { name: "qdrant", run: qdrant::run, words: qdrant::WORDS },
 ];
 
 /// A key as a server reads it that looks at neither case nor `-` and `_`, and takes some letters for ASCII's: Go's JSON

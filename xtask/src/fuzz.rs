@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::{report::Tally, shell};
 
 /// What parses bytes from outside.
-const TARGETS: &[&str] = &["token", "canonical", "sse", "request", "batch", "multipart"];
+const TARGETS: &[&str] = &["token", "canonical", "sse", "request", "batch", "multipart", "qdrant"];
 
 /// Inputs per target in `cargo xtask test`: enough to walk every seed through every kind of mutation.
 const REGRESSION: u64 = 100_000;
@@ -16,7 +16,7 @@ const REGRESSION: u64 = 100_000;
 /// Which target, and for how long.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// `token`, `canonical`, `sse`, `request`, `batch` or `multipart`.
+    /// `token`, `canonical`, `sse`, `request`, `batch`, `multipart` or `qdrant`.
     name: String,
     /// How long to go on.
     #[arg(long, default_value_t = 60)]

@@ -1,4 +1,4 @@
-//! Other people's gateways, installed to be stood behind or measured beside.
+//! What other people made, installed to be stood behind or measured beside.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,8 @@ use crate::{packages, shell};
 pub(crate) const LITELLM: &str = "LITELLM_BIN";
 /// Names the folder of Portkey's package to the benchmark.
 pub(crate) const PORTKEY: &str = "PORTKEY_DIR";
+/// Names the Python with Postgres and pgvector to the benchmark.
+pub(crate) const PGVECTOR: &str = "PGVECTOR_PYTHON";
 
 /// The program of `LiteLLM`'s proxy, as e2e/peers pins it.
 pub(crate) fn litellm() -> Result<PathBuf> {
@@ -22,4 +24,9 @@ pub(crate) fn portkey() -> Result<PathBuf> {
     let folder = shell::root()?.join("bench/peers");
     packages::npm(&folder)?;
     Ok(folder.join("node_modules/@portkey-ai/gateway"))
+}
+
+/// The Python with Postgres and pgvector, as bench/pgvector pins it.
+pub(crate) fn pgvector() -> Result<PathBuf> {
+    packages::python(&shell::root()?.join("bench/pgvector"))
 }

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["store"],
     &["vault"],
     &["records", "directory"],
-    &["cache"],
+    &["cache", "memory"],
     &["gate"],
     &["model"],
     &["server"],
