@@ -21,7 +21,7 @@ pub(crate) const COLLECTION: &str = "docs";
 /// Points of one request that writes.
 pub(crate) const BATCH: u64 = 500;
 /// Connections that load.
-const LOADERS: usize = 8;
+const LOADERS: usize = 4;
 /// Tenants in one `tenants apply`.
 const APPLY: usize = 1_000;
 
