@@ -29,7 +29,7 @@ pub struct Options {
     /// Opens for reading only, for looking into a stopped deployment's files.
     #[serde(skip)]
     pub read_only: bool,
-    /// Most pages (4 KiB) that a file may have: a full disk, for tests.
+    /// Most pages (4 KiB; 16 KiB of `memory`) that a file may have: a full disk, for tests.
     #[serde(skip)]
     pub max_pages: Option<u32>,
 }

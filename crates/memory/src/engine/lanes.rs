@@ -348,9 +348,11 @@ mod tests {
         });
         {
             tokio::pin!(held);
-            tokio::pin!(cancelled);
-            tokio::select! { biased; _ = &mut held => {}, _ = &mut cancelled => {}, () = async {} => {} }
-            // Both wait now; the second is given up here, the first when the gate is open.
+            {
+                tokio::pin!(cancelled);
+                tokio::select! { biased; _ = &mut held => {}, _ = &mut cancelled => {}, () = async {} => {} }
+                // Both wait now; the second is given up here, the first when the gate is open.
+            }
             open.send(()).unwrap();
         }
         lanes.run(&[1; 32], move || done.send("last").unwrap()).await.unwrap();

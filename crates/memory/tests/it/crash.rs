@@ -80,7 +80,7 @@ async fn what_the_disk_does_not_take_is_not_acknowledged() {
     let acme = world.scope("acme", "live").await;
     let mut random = Random(41);
     let running =
-        world.start_with(MemorySettings::default(), |options| options.max_pages = Some(300)).await;
+        world.start_with(MemorySettings::default(), |options| options.max_pages = Some(80)).await;
     let own = running.of(&acme, "docs");
     own.create(dense(SIZE, "Cosine")).await;
     own.index("n", "integer").await;

@@ -17,17 +17,29 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settings of the one connection that writes. `synchronous=FULL`: what is acknowledged
 /// survives a power cut. `secure_delete`: freed space is overwritten. `temp_store`: no rows
-/// in temporary files. The write-ahead log is folded back at 8 MiB and kept under 64 MiB.
+/// in temporary files. The write-ahead log is kept under 64 MiB.
 const WRITER: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA secure_delete = ON;
     PRAGMA temp_store = MEMORY;
     PRAGMA cache_size = -8192;
-    PRAGMA wal_autocheckpoint = 2048;
     PRAGMA journal_size_limit = 67108864;
     PRAGMA cell_size_check = ON;
     PRAGMA trusted_schema = OFF;";
+
+/// Bytes of log after which it is folded back.
+const FOLD_AT: u32 = 8 * 1024 * 1024;
+
+/// Bytes of a page of a new file; an older one keeps its own. Rows of points are of some 2 KB,
+/// which a page of 4 KiB mostly cannot hold: they would go on in pages of their own, and a read
+/// of ten rows take twice as long, from a file twice as large.
+const fn page(file: File) -> u32 {
+    match file {
+        File::Memory => 16 * 1024,
+        _ => 4 * 1024,
+    }
+}
 
 /// Settings of the connections that read.
 const READER: &str = "
@@ -48,7 +60,12 @@ pub(super) fn writer(path: &Path, file: File, options: &Options) -> Result<Conne
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(fail)?;
     conn.busy_timeout(PATIENCE).map_err(fail)?;
+    // Before the journal is chosen: after that a page keeps its size.
+    conn.pragma_update(None, "page_size", page(file)).map_err(fail)?;
     conn.execute_batch(WRITER).map_err(fail)?;
+    let page: u32 = conn.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(fail)?;
+    let fold = FOLD_AT / page.max(1);
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", fold, |_| Ok(())).map_err(fail)?;
     // The file's schema is not to be trusted to run code.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(32);
@@ -175,4 +192,40 @@ fn immutable(path: &Path) -> String {
         })
         .collect();
     format!("file:{escaped}?immutable=1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_points_has_large_pages_and_each_log_is_folded_at_the_same_length() {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, expected) in [(File::Memory, 16_384u32), (File::Core, 4_096)] {
+            let path = dir.path().join(format!("{file}.db"));
+            let told = |name: &str| -> u32 {
+                let conn = writer(&path, file, &Options::default()).unwrap();
+                conn.pragma_query_value(None, name, |row| row.get(0)).unwrap()
+            };
+            // The second time it is there already.
+            for _ in 0..2 {
+                assert_eq!(told("page_size"), expected, "{file}");
+                assert_eq!(told("wal_autocheckpoint") * expected, FOLD_AT, "{file}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_with_other_pages_keeps_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch("PRAGMA page_size = 4096; CREATE TABLE t (x); DROP TABLE t").unwrap();
+        drop(old);
+        let conn = writer(&path, File::Memory, &Options::default()).unwrap();
+        let page: u32 = conn.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+        let fold: u32 =
+            conn.pragma_query_value(None, "wal_autocheckpoint", |row| row.get(0)).unwrap();
+        assert_eq!((page, page * fold), (4_096, FOLD_AT));
+    }
 }

@@ -137,7 +137,7 @@ fn the_engine_is_asked_as_it_was_said() {
         shelf.plan(&body, None).unwrap().engine.params.unwrap()
     };
     let default = asked(json!({}));
-    assert_eq!((default.exact, default.hnsw_ef, default.indexed_only), (false, None, false));
+    assert_eq!((default.exact, default.hnsw_ef, default.indexed_only), (false, Some(144), false));
     assert!(asked(json!({ "exact": true })).exact);
     assert_eq!(asked(json!({ "hnsw_ef": 77 })).hnsw_ef, Some(77));
     assert!(asked(json!({ "indexed_only": true })).indexed_only);
