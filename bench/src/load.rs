@@ -169,10 +169,21 @@ impl Connection {
     /// Sends the request and reads the answer to its last byte.
     ///
     /// # Errors
-    /// The connection ends before that, or what comes is not HTTP.
+    /// The connection ends before that, or what comes is not HTTP. A server that closes without having read the whole
+    /// request has said why before: then that is in the error.
     pub async fn ask(&mut self, request: &Request) -> Result<Answer> {
         self.buffer.clear();
-        self.stream.write_all(&request.bytes).await?;
+        let written = self.stream.write_all(&request.bytes).await;
+        if let Err(error) = written {
+            return match self.answer().await {
+                Ok(answer) => bail!("{error}; answered {}: {}", answer.status, answer.text()),
+                Err(_) => Err(error).context("nothing was answered"),
+            };
+        }
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> Result<Answer> {
         let head = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at + 4;

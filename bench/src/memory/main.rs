@@ -84,6 +84,8 @@ const CONNECTIONS: [usize; 2] = [1, 16];
 const QUERIES: u64 = 200;
 /// `memory.graph_from`: beyond so many points without a graph, and a quarter of all, one is made in the background.
 const GRAPH_FROM: u64 = 20_000;
+/// Points of B before it grows.
+const FIRST: u64 = 1_000;
 /// The rows of one tenant while another grows.
 const GROWTH: &str = "A, of about 1,000 points, while B grows";
 /// Longest that one may take.
@@ -125,6 +127,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     ours.stop()?;
     run.in_process(&ours)?;
     if let (true, Some(python)) = (arguments.peers, pgvector::python()) {
+        // Kept if what others made cannot be measured.
+        run.report.write(&results)?;
         println!("pgvector");
         run.report.pgvector = Some(pgvector::measure(&python, &run.data, &run.sizes())?);
     }
@@ -220,25 +224,33 @@ impl Run<'_> {
     }
 
     /// A's median while B grows, and while B is loaded.
+    ///
+    /// A machine that others use is faster in one minute than in the next, by more than the bar. So there are two
+    /// deployments: B grows in one and keeps its first points in the other, and A is asked in both, in turns.
     fn growth(&mut self, ours: &Deployment) -> Result<()> {
         println!("one tenant while another grows");
         let data = Arc::clone(&self.data);
         let (a, b) = (data.about(1_000), 0);
         ensure!(a != b, "too few tenants");
-        let mut doors = self.doors(ours, &data, a + 1)?;
-        self.runtime.block_on(async {
-            doors.create(a..a + 1).await?;
-            doors.create(b..b + 1).await?;
-            doors.load(&[(a, 0..self.data.sizes[a])]).await
-        })?;
-        let most = self.data.sizes[b];
-        let mut had = 0;
-        let mut medians = Vec::new();
-        for size in [1_000, most / 10, most / 3, most] {
-            if size <= had {
-                continue;
-            }
-            let more = [(b, had..size)];
+        let folder = tempfile::tempdir()?;
+        let mut still = Deployment::create(folder.path(), "")?;
+        still.until_ready(&self.runtime)?;
+        tenants::make(&self.runtime, &still, a + 1)?;
+        for deployment in [ours, &still] {
+            let doors = self.doors(deployment, &data, a + 1)?;
+            self.runtime.block_on(async {
+                doors.create(a..a + 1).await?;
+                doors.create(b..b + 1).await?;
+                doors.load(&[(a, 0..data.sizes[a]), (b, 0..FIRST)]).await
+            })?;
+            self.settle(&doors, b, FIRST)?;
+        }
+        let most = data.sizes[b];
+        let mut had = FIRST;
+        let mut worst = f64::MIN;
+        for size in [FIRST, most / 10, most / 3, most] {
+            let doors = self.doors(ours, &data, a + 1)?;
+            let more = [(b, had.min(size)..size)];
             if size == most {
                 let length = self.arguments.length();
                 let requests = queries(&doors, &[a]);
@@ -247,29 +259,36 @@ impl Run<'_> {
                 let (sample, loaded) = self.runtime.block_on(both);
                 loaded?;
                 self.report.row(GROWTH, "B is being loaded, on the same two cores", 1, sample?);
-            } else {
+            } else if size > had {
                 self.runtime.block_on(doors.load(&more))?;
+            } else if size < had {
+                continue;
             }
             had = size;
             self.settle(&doors, b, size)?;
-            doors = self.doors(ours, &data, a + 1)?;
-            let sample = self.asked(&queries(&doors, &[a]), 1)?;
-            self.report.row(
-                "A, of about 1,000 points, while B grows",
-                &format!("B has {size}"),
-                1,
-                sample,
-            );
-            medians.push(self.report.rows.last().context("no row")?.p50);
+            let (doors, control) =
+                (self.doors(ours, &data, a + 1)?, self.doors(&still, &data, a + 1)?);
+            let requests = [queries(&control, &[a]), queries(&doors, &[a])];
+            let mut samples = [Sample::default(), Sample::default()];
+            for _ in 0..self.arguments.rounds {
+                for (requests, sample) in requests.iter().zip(&mut samples) {
+                    let run = load::run(requests, Until::End, 1, self.arguments.length());
+                    sample.add(self.runtime.block_on(run)?);
+                }
+            }
+            let [before, after] = &mut samples;
+            let [before, after] = [before, after].map(|sample| sample.quantile(0.5).as_secs_f64());
+            worst = worst.max((after / before - 1.0) * 100.0);
+            let [control, sample] = samples;
+            self.report.row(GROWTH, &format!("B has {FIRST} still, in turns with:"), 1, control);
+            self.report.row(GROWTH, &format!("B has {size}"), 1, sample);
         }
-        let first = medians.first().context("nothing")?.as_secs_f64();
-        let worst = medians.iter().map(Duration::as_secs_f64).fold(first, f64::max);
-        let moved = (worst / first - 1.0) * 100.0;
+        still.stop()?;
         self.report.bars.push(Bar {
-            what: format!("A's p50 moves while B grows from 1000 to {most} points"),
-            measured: format!("{moved:.1} %"),
+            what: format!("A's p50 moves while B grows from {FIRST} to {most} points"),
+            measured: format!("{worst:.1} %"),
             bar: "≤ 10 %",
-            kept: moved <= 10.0,
+            kept: worst <= 10.0,
         });
         Ok(())
     }

@@ -20,7 +20,8 @@ use crate::data::{DIMENSIONS, Data};
 pub(crate) const COLLECTION: &str = "docs";
 /// Points of one request that writes.
 pub(crate) const BATCH: u64 = 500;
-/// Connections that load.
+/// Connections that load. A body of [`BATCH`] points has 4.2 MB, so that eight of one tenant's at once are more than
+/// `limits.bodies_bytes_per_tenant` lets in (32 MiB): the eighth is answered 429, before it was read.
 const LOADERS: usize = 4;
 /// Tenants in one `tenants apply`.
 const APPLY: usize = 1_000;
