@@ -43,6 +43,8 @@ impl Embeddings {
         model: &str,
         texts: &[String],
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
+        // A tenant for whom something is reserved is measured there.
+        let model = self.model.measures(scope).unwrap_or(model);
         let body = body(model, texts);
         let ask = Request::parse(Api::Embeddings, body, self.model.limits()).map_err(refused)?;
         // Policies know a route by its name, whichever of its names the caller used.

@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) suppliers: HashMap<ProviderId, Arc<Supplier>>,
     /// Who keeps files and batches.
     pub(crate) resources: Option<Arc<Supplier>>,
+    /// Who keeps them for some tenants alone, in the order of the configuration.
+    reserved: Vec<Arc<Supplier>>,
     limits: Limits,
     pub(crate) parts: Parts,
 }
@@ -139,8 +141,11 @@ impl ModelHop {
         }
         let resources = settings.resources()?.and_then(|provider| suppliers.get(&provider.id));
         let resources = resources.cloned();
+        let reserved = settings.providers.iter().filter(|p| !p.only.is_empty());
+        let reserved = reserved.filter(|provider| provider.kind.keeps_files());
+        let reserved = reserved.filter_map(|p| suppliers.get(&p.id).cloned()).collect();
         let limits = settings.limits;
-        let inner = Inner { routes, entries, suppliers, resources, limits, parts };
+        let inner = Inner { routes, entries, suppliers, resources, reserved, limits, parts };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -156,10 +161,20 @@ impl ModelHop {
         self.inner.routes.get(model).map(|entry| &entry.route)
     }
 
-    /// The provider that keeps files and batches, if one does.
-    #[must_use]
-    pub fn resources(&self) -> Option<&Provider> {
-        self.inner.resources.as_ref().map(|supplier| &supplier.provider)
+    /// The provider that keeps the scope's files and batches, if one does.
+    pub(crate) fn resources<A: Access>(&self, scope: &Scope<A>) -> Option<&Arc<Supplier>> {
+        let own = self.inner.reserved.iter().find(|one| one.provider.serves(scope.tenant()));
+        own.or(self.inner.resources.as_ref())
+    }
+
+    /// The route that measures texts for this scope alone, if there is one.
+    pub(crate) fn measures<A: Access>(&self, scope: &Scope<A>) -> Option<&str> {
+        let own = |target: &Target| {
+            let provider = &target.supplier.provider;
+            provider.only.contains(scope.tenant()) && *provider.apis() == [Api::Embeddings]
+        };
+        let found = self.inner.entries.iter().find(|entry| entry.targets.iter().all(own));
+        found.map(|entry| entry.route.name.as_str())
     }
 
     /// Closes connections to providers that were idle for too long. For maintenance, now and
@@ -308,6 +323,8 @@ fn version(route: &Route, targets: &[Target]) -> Version {
             stream_usage: _,
             retries: _,
             external_kv_tiers: _,
+            // Whoever it is not for is refused before the cache is asked.
+            only: _,
         } = &supplier.provider;
         frame = frame
             .field(id.as_str())

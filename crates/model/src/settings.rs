@@ -49,12 +49,13 @@ impl Settings {
         self.targets().map(drop)
     }
 
-    /// The provider that keeps files and batches, if one does.
+    /// The provider that keeps files and batches, if one does; of those that are for everybody.
     ///
     /// # Errors
     /// The one that is named is not there, or keeps none.
     pub fn resources(&self) -> Result<Option<&Provider>, Error> {
-        let mut keeping = self.providers.iter().filter(|provider| provider.kind.keeps_files());
+        let keeps = |provider: &&Provider| provider.kind.keeps_files() && provider.only.is_empty();
+        let mut keeping = self.providers.iter().filter(keeps);
         let Some(named) = &self.resources else {
             // Of several none is chosen by chance.
             let first = keeping.next();

@@ -64,6 +64,8 @@ pub(crate) struct App {
     pub(crate) restored: parking_lot::Mutex<Option<crate::Restored>>,
     /// Held while the keys of tokens change.
     pub(crate) signing: tokio::sync::Mutex<()>,
+    /// What probes this deployment from outside.
+    pub(crate) selfprobe: crate::selfprobe::SelfProbe,
     /// Tenants whose erasure has begun and is not at its end.
     pub(crate) erasing: crate::erase::Erasing,
 }

@@ -8,6 +8,7 @@ pub(crate) mod credentials;
 pub(crate) mod deployment;
 pub(crate) mod keys;
 pub(crate) mod models;
+pub(crate) mod probe;
 pub(crate) mod reading;
 pub(crate) mod staff;
 pub(crate) mod tenants;
@@ -16,10 +17,16 @@ pub(crate) mod token;
 use std::{fmt::Display, time::Duration};
 
 use ids::{Environment, Millis};
-use scope::{Entry, Grants, Operator, Right, Scope, TenantRecord, Write};
+use scope::{Actor, Entry, Grants, Operator, Right, Scope, TenantRecord, Write};
 use serde::Deserialize;
 
-use crate::{App, ask::Ask, erase, fault::Fault};
+use crate::{
+    App,
+    ask::Ask,
+    erase,
+    fault::Fault,
+    selfprobe::{self, is_reserved},
+};
 
 /// The header in which an operator says why.
 const REASON: &str = "x-bulkhead-reason";
@@ -86,6 +93,25 @@ async fn may_enter(operator: &Operator, action: &'static str) -> Result<(), Faul
     let entry = Entry::denied(operator.actor(), "operator.denied", action, error.code());
     operator.announce(entry).await?;
     Err(error.into())
+}
+
+/// What probes the deployment takes what is called so for its own, suspends it and voids what it
+/// holds: nobody else's may have such a name.
+fn not_reserved<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<(), Fault> {
+    match names.into_iter().find(|name| is_reserved(name)) {
+        None => Ok(()),
+        Some(_) => {
+            let own =
+                format!("names that begin with {} are the deployment's own", selfprobe::PREFIX);
+            Err(Fault::new("directory.invalid", own))
+        }
+    }
+}
+
+/// Whether it is the deployment itself, for one run. No operator that somebody made can have that
+/// name.
+fn is_own(operator: &Operator) -> bool {
+    operator.actor() == Actor::Operator(selfprobe::PREFIX.into())
 }
 
 /// Announces a change in the deployment's log.

@@ -27,6 +27,7 @@ use crate::{
     load::Load,
     metrics::Metrics,
     restore,
+    selfprobe::Prober,
 };
 
 /// How often expired rows, idle connections and old keys are let go.
@@ -153,6 +154,13 @@ impl Deployment {
         Ok(Self { app, upkeep: [rows, indexes], stop })
     }
 
+    /// Brings who probes it while it is served; without, nobody does.
+    #[must_use]
+    pub fn probed_by(self, prober: Arc<dyn Prober>) -> Self {
+        self.app.selfprobe.set(prober);
+        self
+    }
+
     /// Writes what waits and closes every file, in order. Whatever is still in flight fails.
     ///
     /// # Errors
@@ -246,6 +254,7 @@ async fn compose(
         shared: crate::control::models::Shared::default(),
         restored: parking_lot::Mutex::new(None),
         signing: tokio::sync::Mutex::default(),
+        selfprobe: crate::selfprobe::SelfProbe::default(),
         erasing: erase::Erasing::default(),
     })
 }

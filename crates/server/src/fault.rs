@@ -220,6 +220,7 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         | "vault.in_use"
         | "vault.too_many" => 409,
         "vault.shredded" | "store.erased" => 410,
+        "probe.running" => 409,
         "state.conflict" => 412,
         "request.too_large" | "store.too_large" => 413,
         "request.host" => 421,

@@ -37,6 +37,7 @@ mod places;
 mod reload;
 mod restore;
 pub mod routes;
+pub mod selfprobe;
 mod serve;
 mod settings;
 mod stall;
@@ -52,6 +53,6 @@ pub use reload::Reloaded;
 pub use restore::{Restored, restore, restore_with};
 pub use serve::{Handle, Server};
 pub use settings::{
-    CONTROL_PORT, DATA_PORT, Form, Identity, Jwks, Limits, Listener, Log, Metrics, Policy, RootKey,
-    Settings, Storage, Tls, TrustedIssuer,
+    CONTROL_PORT, DATA_PORT, Form, Identity, Jwks, Limits, Listener, Log, Metrics, Policy, Probe,
+    RootKey, Settings, Storage, Tls, TrustedIssuer,
 };

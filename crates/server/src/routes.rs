@@ -170,7 +170,7 @@ macro_rules! operator {
 
 use data::qdrant::{collections, points, query};
 
-use control::{credentials, deployment, keys, models, reading, staff, tenants, token};
+use control::{credentials, deployment, keys, models, probe, reading, staff, tenants, token};
 
 /// Every route of both listeners.
 #[rustfmt::skip]
@@ -266,6 +266,8 @@ pub static ROUTES: &[Route] = &[
     route!(Control GET "/admin/v1/openapi.json", operator!(Read, deployment::openapi), "This API as OpenAPI 3.1"),
     route!(Control GET "/admin/v1/status", operator!(Read, deployment::status), "How the deployment is"),
     route!(Control POST "/admin/v1/backup", operator!(Write, deployment::backup), "Copies the data files to a directory of the server, without the keystore", deployment::Backup),
+    route!(Control GET "/admin/v1/probe", operator!(Read, probe::show), "How the deployment stood when it was last probed from outside, and whether it is being probed"),
+    route!(Control POST "/admin/v1/probe", operator!(Write, probe::start), "Probes the deployment from outside, as two tenants of its own", probe::Start),
     route!(Control GET "/admin/v1/policy", operator!(Read, deployment::policy), "The policies in force"),
     route!(Control POST "/admin/v1/policy/reload", operator!(Write, deployment::reload_policy), "Reads the policy file again; a bad one leaves the last good one in force"),
     route!(Control POST "/admin/v1/keys/root/rotate", operator!(Write, deployment::rotate_root), "Wraps every key under the newest root key", deployment::RotateRoot),

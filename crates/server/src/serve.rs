@@ -13,6 +13,7 @@ use crate::{
     files,
     listen::{Bound, Phases},
     reload::{self, Reloaded},
+    selfprobe,
     settings::{CONTROL_PORT, DATA_PORT},
     tls::Certificate,
 };
@@ -36,6 +37,10 @@ impl Server {
         let public = Public::new(resource.unwrap_or_else(|| format!("{scheme}://{at_data}")))?;
         // A deployment is moved in here, so this is the first time.
         let _ = app.public.set(public);
+        app.selfprobe.serves_at([
+            selfprobe::endpoint(&app.settings.data, at_data),
+            selfprobe::endpoint(&app.settings.control, at_control),
+        ]);
         let certificates = [&data, &control].map(|bound| bound.certificate.clone());
         let (phases, open) = (Phases::default(), TaskTracker::new());
         let shares = connections(app.settings.limits.connections);
@@ -43,11 +48,14 @@ impl Server {
             let (app, phases, open) = (Arc::clone(&app), phases.clone(), open.clone());
             system(Maintenance::Start).spawn(|_| bound.accept(app, phases, open, most))
         });
+        let probing =
+            system(Maintenance::Administration).spawn(|_| selfprobe::tend(Arc::clone(&app)));
         app.ready.store(true, Ordering::Release);
         tracing::info!(data = %at_data, control = %at_control, "serving");
         Ok(Handle {
             deployment,
             accepting,
+            probing,
             certificates,
             phases,
             open,
@@ -79,6 +87,7 @@ fn connections(wanted: usize) -> files::Shares {
 pub struct Handle {
     deployment: Deployment,
     accepting: [JoinHandle<()>; 2],
+    probing: JoinHandle<()>,
     /// Of the data plane and the control plane.
     certificates: [Option<Arc<Certificate>>; 2],
     phases: Phases,
@@ -148,13 +157,19 @@ impl Handle {
     /// # Errors
     /// What closing answers; all is tried.
     pub async fn shutdown(self) -> Result<(), Error> {
-        let Self { deployment, accepting, phases, open, .. } = self;
+        let Self { deployment, accepting, probing, phases, open, .. } = self;
         let app: &App = &deployment.app;
         app.ready.store(false, Ordering::Release);
         let limits = &app.settings.limits;
         let notice = Duration::from_secs(limits.drain_notice_seconds);
         tokio::select! {
             () = tokio::time::sleep(notice) => {}
+            () = phases.over.cancelled() => {}
+        }
+        // It clears up while it still can.
+        app.selfprobe.end();
+        tokio::select! {
+            _ = probing => {}
             () = phases.over.cancelled() => {}
         }
         phases.closing.cancel();

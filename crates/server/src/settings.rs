@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::Error;
+use crate::{Error, selfprobe};
 
 pub use identity::{Identity, Jwks, TrustedIssuer};
 
@@ -50,6 +50,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Events: how many wait, how long they are kept.
     pub records: records::Options,
+    /// How the deployment probes itself.
+    pub probe: Probe,
     /// `/metrics`.
     pub metrics: Metrics,
     /// What the process says about itself.
@@ -72,6 +74,7 @@ impl Default for Settings {
             policy: Policy::default(),
             storage: Storage::default(),
             records: records::Options::default(),
+            probe: Probe::default(),
             metrics: Metrics::default(),
             log: Log::default(),
         }
@@ -221,6 +224,18 @@ pub enum RootKey {
     Environment(String),
 }
 
+/// How the deployment probes itself: from outside, as two tenants of its own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probe {
+    /// Seconds from the end of a run to the next one; 0, the default, runs only when asked.
+    pub every_seconds: u64,
+    /// How thorough runs are. Default `quick`.
+    pub depth: selfprobe::Depth,
+    /// Whether they make load, to see whether one tenant's is felt by another. Default false.
+    pub flood: bool,
+}
+
 /// `/metrics`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -314,7 +329,30 @@ impl Settings {
         self.state.check()?;
         self.memory.check()?;
         model.check()?;
+        let taken = model.providers.iter().filter(|one| one.only.is_empty());
+        let taken = taken.map(|one| one.id.as_str());
+        let taken = taken.chain(
+            model
+                .routes
+                .iter()
+                .filter(|r| !self.is_own(r))
+                .flat_map(|r| r.names().map(ids::RouteName::as_str)),
+        );
+        if let Some(name) = taken.into_iter().find(|name| selfprobe::is_reserved(name)) {
+            let rule = format!("{name}: names that begin with {} are ours", selfprobe::PREFIX);
+            return Err(Error::settings("model", rule));
+        }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// Whether a route leads only to what is for the deployment itself.
+    fn is_own(&self, route: &model::Route) -> bool {
+        let own = |id: &ids::ProviderId| {
+            self.model.providers.iter().any(|one| one.id == *id && !one.only.is_empty())
+        };
+        route.all_targets().iter().all(|target| own(&target.provider))
     }
 }
 

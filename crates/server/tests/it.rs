@@ -19,6 +19,7 @@ mod it {
     mod load;
     mod memories;
     mod models;
+    mod probing;
     mod ratchet;
     mod reload;
     mod revocation;

@@ -55,7 +55,7 @@ impl Inner {
         policy: Version,
     ) -> Result<Outcome, Error> {
         ask.concur(scope)?;
-        let entry: &Entry = self.entry(ask.model())?;
+        let entry: &Entry = self.entry(scope, ask.model())?;
         // Before the cache is asked: whoever has no credential any more has no answers of it.
         let candidates = self.candidates(scope, entry, ask).await?;
         let work = Work { inner: self, scope, entry, ask, caller, candidates };

@@ -27,17 +27,26 @@ impl Candidate<'_> {
 }
 
 impl Inner {
-    /// The route that a request names.
-    pub(crate) fn entry(&self, model: &str) -> Result<&Arc<Entry>, Error> {
-        self.routes.get(model).ok_or(Error::UnknownModel)
+    /// The route that a request names, if it is there for the scope.
+    pub(crate) fn entry<A: Access>(
+        &self,
+        scope: &Scope<A>,
+        model: &str,
+    ) -> Result<&Arc<Entry>, Error> {
+        let entry = self.routes.get(model).filter(|entry| entry.serves(scope));
+        entry.ok_or(Error::UnknownModel)
     }
 
-    /// The scope's credential for a provider.
+    /// The scope's credential for a provider that is there for it.
     pub(crate) async fn credential<A: Access>(
         &self,
         scope: &Scope<A>,
         provider: &ProviderId,
     ) -> Result<Option<Arc<Credential>>, Error> {
+        let supplier = self.suppliers.get(provider);
+        if supplier.is_some_and(|supplier| !supplier.provider.serves(scope.tenant())) {
+            return Ok(None);
+        }
         let wallet = self.parts.credentials.of(scope);
         Ok(wallet.get(provider, scope.workflow()).await?)
     }
@@ -118,6 +127,13 @@ impl Inner {
             first = false;
         }
         Err(refused)
+    }
+}
+
+impl Entry {
+    /// Whether any of its providers is there for the scope.
+    pub(crate) fn serves<A: Access>(&self, scope: &Scope<A>) -> bool {
+        self.targets.iter().any(|target| target.supplier.provider.serves(scope.tenant()))
     }
 }
 

@@ -79,7 +79,7 @@ impl ModelHop {
     pub async fn standing<A: Access>(&self, scope: &Scope<A>) -> Result<Vec<RouteStanding>, Error> {
         scope.live()?;
         let mut all = Vec::with_capacity(self.inner.entries.len());
-        for entry in &self.inner.entries {
+        for entry in self.inner.entries.iter().filter(|entry| entry.serves(scope)) {
             let mut targets = Vec::with_capacity(entry.targets.len());
             for target in &entry.targets {
                 let credential = self.inner.credential(scope, target.provider()).await?;

@@ -120,7 +120,7 @@ impl ModelHop {
     ) -> Result<Rewritten, Error> {
         batch::rewrite(file, self.limits(), |request| {
             request.concur(scope)?;
-            let entry = self.inner.entry(request.model())?;
+            let entry = self.inner.entry(scope, request.model())?;
             let serves = |target: &&Target| {
                 let theirs = &target.supplier.provider;
                 theirs.id == *provider && theirs.apis().contains(&request.api())

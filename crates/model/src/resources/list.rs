@@ -71,7 +71,7 @@ impl ModelHop {
     /// How a batch stands now. If that cannot be learned, it is shown as it stood.
     async fn look_after(&self, scope: &Scope<Write>, batch: &mut Owned) -> Result<(), Error> {
         // Another provider than the one that policies were asked about is not asked.
-        if self.resources().is_none_or(|provider| provider.id != batch.provider) {
+        if self.resources(scope).is_none_or(|supplier| supplier.provider.id != batch.provider) {
             return Ok(());
         }
         let Ok(keeper) = self.keeper(scope, &batch.provider).await else { return Ok(()) };

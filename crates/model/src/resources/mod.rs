@@ -118,13 +118,13 @@ impl ModelHop {
             (resource, _) => (resource.kind(), ask.id()),
         };
         if !id.is_empty() {
-            for provider in self.keepers() {
+            for provider in self.keepers(scope) {
                 if self.handles().find(scope, provider, kind, id).await?.is_some() {
                     return Ok(Some(provider.clone()));
                 }
             }
         }
-        Ok(self.resources().map(|provider| provider.id.clone()))
+        Ok(self.resources(scope).map(|supplier| supplier.provider.id.clone()))
     }
 
     /// What a provider is to work off later, if this uploads the lines of a batch or begins one:
@@ -145,7 +145,7 @@ impl ModelHop {
             Content::Batch(batch) => batch,
             _ => return Ok(None),
         };
-        for provider in self.keepers() {
+        for provider in self.keepers(scope) {
             let (kind, id) = (HandleKind::File, &batch.input_file_id);
             if let Some(owned) = self.handles().find(scope, provider, kind, id).await? {
                 let models = owned.more.map(|more| more.models).unwrap_or_default();
@@ -202,7 +202,7 @@ impl ModelHop {
         id: &str,
         place: &'static str,
     ) -> Result<Found<'a>, Error> {
-        for provider in self.keepers() {
+        for provider in self.keepers(scope) {
             let found = self.handles().find(scope, provider, kind, id).await?;
             let Some(owned) = found else { continue };
             let keeper = self.keeper(scope, provider).await?;
@@ -216,16 +216,17 @@ impl ModelHop {
         }
     }
 
-    /// Every provider, the one that keeps files and batches first.
-    fn keepers(&self) -> impl Iterator<Item = &ProviderId> {
-        let first = self.resources().map(|provider| &provider.id);
-        let others = self.inner.suppliers.keys().filter(move |id| Some(*id) != first);
+    /// Every provider that is there for the scope, the one that keeps files and batches first.
+    fn keepers<'a>(&'a self, scope: &'a Scope<Write>) -> impl Iterator<Item = &'a ProviderId> {
+        let first = self.resources(scope).map(|supplier| &supplier.provider.id);
+        let there = self.inner.suppliers.values().filter(|s| s.provider.serves(scope.tenant()));
+        let others = there.map(|s| &s.provider.id).filter(move |id| Some(*id) != first);
         first.into_iter().chain(others)
     }
 
     /// The provider that keeps what is made.
     async fn maker<'a>(&'a self, scope: &'a Scope<Write>) -> Result<Keeper<'a>, Error> {
-        let supplier = self.inner.resources.as_ref().ok_or(Error::NoKeeper)?;
+        let supplier = self.resources(scope).ok_or(Error::NoKeeper)?;
         self.keeper(scope, &supplier.provider.id).await
     }
 

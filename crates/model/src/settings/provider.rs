@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ids::ProviderId;
+use ids::{ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::MIB;
@@ -132,6 +132,11 @@ pub struct Provider {
     /// (SGLang #37160). Nothing here can make up for that; `doctor` warns.
     #[serde(default)]
     pub external_kv_tiers: bool,
+    /// Tenants that it is for, if it is not for all of them: nobody else can use it, whatever
+    /// credential they hold, or is told that it is there. No configuration says so: it is for what
+    /// a deployment needs for itself.
+    #[serde(skip)]
+    pub only: Vec<TenantId>,
 }
 
 const fn max_response_bytes() -> u64 {
@@ -163,7 +168,14 @@ impl Provider {
             betas: Vec::new(),
             retries: Retries::default(),
             external_kv_tiers: false,
+            only: Vec::new(),
         }
+    }
+
+    /// Whether this tenant may use it, if it has a credential.
+    #[must_use]
+    pub fn serves(&self, tenant: &TenantId) -> bool {
+        self.only.is_empty() || self.only.contains(tenant)
     }
 
     /// The endpoints that it has.

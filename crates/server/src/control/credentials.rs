@@ -53,7 +53,9 @@ pub(crate) async fn set(
 ) -> Result<Response, Fault> {
     let Set { secret, workflow, shared, reason } = ask.json(&app).await?;
     let provider: ProviderId = ask.id("provider")?;
-    if !app.settings.model.providers.iter().any(|known| known.id == provider) {
+    let tenant = super::tenant(&app, &ask).await?;
+    let there = |known: &&model::Provider| known.id == provider && known.serves(&tenant.id);
+    if !app.settings.model.providers.iter().any(|known| there(&known)) {
         return Err(Fault::new("directory.missing", "no provider of this name is configured"));
     }
     let why = cause(&ask, reason)?;

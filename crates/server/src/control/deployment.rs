@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::File;
 
-use super::{Why, announce, cause, models, needed, time};
+use super::{Why, announce, cause, models, needed, probe, time};
 use crate::{
     App, Settings,
     ask::{Ask, ok},
@@ -20,6 +20,7 @@ use crate::{
     metrics::Text,
     openapi,
     routes::Watching,
+    selfprobe::is_reserved,
 };
 
 /// The files of the store, with the names that figures have for them.
@@ -86,6 +87,7 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
         .model
         .routes
         .iter()
+        .filter(|route| !is_reserved(route.name.as_str()))
         .map(|route| {
             let (name, aliases) = (&route.name, &route.aliases);
             json!({"name": name, "aliases": aliases, "semantic": route.semantic.is_some()})
@@ -102,9 +104,9 @@ pub(crate) async fn status(app: Arc<App>, _: Operator, _: Ask) -> Result<Respons
         "issuers": app.doors.issuers(),
         "audience": app.doors.audience(),
         "policy": {"version": policy.version.to_string(), "policies": policy.policies},
-        "models": app.settings.model.routes.len(),
+        "models": routes.len(),
         "routes": routes,
-        "providers": app.settings.model.providers.len(),
+        "providers": app.settings.model.providers.iter().filter(|p| p.only.is_empty()).count(),
         "shared_credentials": app.shared.get(&app).await.as_deref(),
         "semantic": {"tenants": similar.tenants, "bytes": similar.bytes},
         "cache": {
@@ -169,6 +171,7 @@ pub(crate) async fn metrics(app: Arc<App>, who: Watching, _: Ask) -> Result<Resp
     write_models(&app, &mut out).await;
     write_memory(&app, &mut out);
     write_store(&app, &mut out);
+    probe::write(&app, &mut out);
     out.family("bulkhead_ready", "gauge", "Whether requests are taken.");
     out.sample("bulkhead_ready", &[], u64::from(app.is_ready()));
     let mut response = Response::new(Body::from(out.finish()));
@@ -186,7 +189,7 @@ async fn write_models(app: &App, out: &mut Text) {
             "gauge",
             "Whether tenants share a domain of prompt caching at a provider: one account or one server, and no salt.",
         );
-        for provider in &app.settings.model.providers {
+        for provider in app.settings.model.providers.iter().filter(|p| p.only.is_empty()) {
             let shares = models::shares_prompts(provider, &shared);
             out.sample(SHARED, &[("provider", provider.id.as_str())], u64::from(shares));
         }

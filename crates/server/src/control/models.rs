@@ -21,6 +21,7 @@ use crate::{
     ask::{Ask, ok},
     data,
     fault::{Fault, status_of},
+    selfprobe::is_reserved,
 };
 
 /// What calls that are only tried are put down to, if no workflow is named.
@@ -245,7 +246,12 @@ impl Shared {
             return Some(Arc::clone(shared));
         }
         let shared: Arc<[_]> = match app.credentials.shared(&app.system).await {
-            Ok(shared) => shared.into(),
+            // What the deployment holds for itself is no tenant's.
+            Ok(mut shared) => {
+                shared
+                    .retain(|one| one.provider.as_ref().is_none_or(|id| !is_reserved(id.as_str())));
+                shared.into()
+            }
             Err(error) => {
                 tracing::error!(code = error.code(), %error, "which credentials are shared could not be read");
                 return None;

@@ -9,7 +9,7 @@ use scope::{Entry, Grants, Kind, Listed, Operator, OperatorRecord, Right, Secret
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Paging, Why, announce, cause, ends, exist, may_enter, time};
+use super::{Paging, Why, announce, cause, ends, exist, may_enter, not_reserved, time};
 use crate::{
     App,
     ask::{Ask, created, ok},
@@ -117,6 +117,7 @@ pub(crate) async fn create_operator(
 ) -> Result<Response, Fault> {
     let new: NewOperator = ask.json(&app).await?;
     let reason = cause(&ask, new.reason)?;
+    not_reserved([new.name.as_str()])?;
     // Nobody hands out what they do not have.
     for right in &new.rights {
         if let Err(error) = by.require(*right) {

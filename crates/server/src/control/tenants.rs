@@ -10,7 +10,9 @@ use scope::{Maintenance, Operator, Scope, Status, TenantRecord, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Paging, Why, announce, announce_to, cause, needed, tenant, time};
+use super::{
+    Paging, Why, announce, announce_to, cause, is_own, needed, not_reserved, tenant, time,
+};
 use crate::{
     App,
     ask::{Ask, created, json_answer, ok},
@@ -18,6 +20,7 @@ use crate::{
     erase,
     fault::Fault,
     former,
+    selfprobe::is_reserved,
 };
 
 /// A new tenant.
@@ -87,6 +90,19 @@ pub(crate) async fn one(app: Arc<App>, _: Operator, ask: Ask) -> Result<Response
     ok(&shown(&tenant(&app, &ask).await?))
 }
 
+/// Whether a tenant of this operator's may have these names.
+fn may_be_called(
+    operator: &Operator,
+    id: Option<&TenantId>,
+    aliases: Option<&[Alias]>,
+) -> Result<(), Fault> {
+    if is_own(operator) {
+        return Ok(());
+    }
+    let aliases = aliases.unwrap_or_default().iter().map(Alias::as_str);
+    not_reserved(id.map(TenantId::as_str).into_iter().chain(aliases))
+}
+
 pub(crate) async fn create(
     app: Arc<App>,
     operator: Operator,
@@ -94,6 +110,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Fault> {
     let Create { id, aliases, environments, accounts, reason } = ask.json(&app).await?;
     let reason = cause(&ask, reason)?;
+    may_be_called(&operator, Some(&id), aliases.as_deref())?;
     announce(&operator, "tenant.create", &id, &reason).await?;
     let spec =
         TenantSpec { aliases, environments: Some(environments), accounts, ..TenantSpec::of(id) };
@@ -109,6 +126,7 @@ pub(crate) async fn change(
 ) -> Result<Response, Fault> {
     let Patch { aliases, environments, accounts, reason } = ask.json(&app).await?;
     let (record, reason) = (tenant(&app, &ask).await?, cause(&ask, reason)?);
+    may_be_called(&operator, Some(&record.id), aliases.as_deref())?;
     erase::not_begun(&app, &record.id).await?;
     announce(&operator, "tenant.change", &record.id, &reason).await?;
     let mut scopes = announce_to(&operator, &record, "tenant.change", &reason).await?;
@@ -132,8 +150,18 @@ pub(crate) async fn apply(
     let document: Document = ask.json(&app).await?;
     let reason = cause(&ask, reason)?;
     let about = format!("{} tenants", document.tenants.len());
+    for TenantSpec { aliases, .. } in
+        document.tenants.iter().filter(|one| !is_reserved(one.id.as_str()))
+    {
+        may_be_called(&operator, None, aliases.as_deref())?;
+    }
     let rehearsal = Applied { prune, dry_run: true };
     let mut changes = app.registry.apply(document.clone(), rehearsal).await?;
+    // A list of all that there are may have the deployment's own, and leave them as they are.
+    let changed = |of: &TenantId| changes.iter().any(|change| change.tenant == *of);
+    for TenantSpec { id, .. } in document.tenants.iter().filter(|one| changed(&one.id)) {
+        may_be_called(&operator, Some(id), None)?;
+    }
     if !dry_run && !changes.is_empty() {
         for Change { tenant, .. } in &changes {
             erase::not_begun(&app, tenant).await?;

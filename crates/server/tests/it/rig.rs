@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::upstream::Upstream;
+use super::{probing::Told, upstream::Upstream};
 
 /// When the tests' clocks begin.
 pub(crate) const NOON: Millis = Millis(1_800_000_000_000);
@@ -136,6 +136,8 @@ pub(crate) struct Rig {
     pub(crate) service: String,
     pub(crate) client: Client<HttpConnector, Full<Bytes>>,
     pub(crate) dir: TempDir,
+    /// Who probes it.
+    pub(crate) prober: Arc<Told>,
 }
 
 pub(crate) fn settings(dir: &Path, upstream: SocketAddr) -> Settings {
@@ -195,13 +197,24 @@ impl Rig {
         let operator =
             Deployment::create_with(&settings, &ada, clock.clone(), Arc::new(OsEntropy)).await;
         let operator = operator.unwrap().expose().to_owned();
-        let handle = Self::serve(&settings, &clock).await;
+        let prober = Arc::<Told>::default();
+        let handle = Self::serve(&settings, &clock, &prober).await;
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
         let service = String::new();
         let addresses = [handle.data_address(), handle.control_address()];
         let handle = Some(handle);
-        let mut rig =
-            Self { handle, addresses, clock, upstream, settings, operator, service, client, dir };
+        let mut rig = Self {
+            handle,
+            addresses,
+            clock,
+            upstream,
+            settings,
+            operator,
+            service,
+            client,
+            dir,
+            prober,
+        };
         let made = rig
             .admin(
                 Method::POST,
@@ -215,10 +228,14 @@ impl Rig {
         rig
     }
 
-    pub(crate) async fn serve(settings: &Settings, clock: &Arc<ManualClock>) -> Handle {
+    pub(crate) async fn serve(
+        settings: &Settings,
+        clock: &Arc<ManualClock>,
+        prober: &Arc<Told>,
+    ) -> Handle {
         let opened =
             Deployment::open_with(settings.clone(), clock.clone(), Arc::new(OsEntropy)).await;
-        Server::start(opened.unwrap()).await.unwrap()
+        Server::start(opened.unwrap().probed_by(prober.clone())).await.unwrap()
     }
 
     pub(crate) async fn add_tenant(&self, tenant: &str) {
@@ -270,7 +287,7 @@ impl Rig {
 
     /// Serves again what was stopped.
     pub(crate) async fn serve_again(&mut self) {
-        let handle = Self::serve(&self.settings, &self.clock).await;
+        let handle = Self::serve(&self.settings, &self.clock, &self.prober).await;
         self.addresses = [handle.data_address(), handle.control_address()];
         self.handle = Some(handle);
     }

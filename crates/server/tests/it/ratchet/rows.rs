@@ -96,6 +96,8 @@ pub(super) const TESTED: &[Row] = &[
     (Control, "GET", "/admin/v1/openapi.json", "", 200),
     (Control, "GET", "/admin/v1/status", "", 200),
     (Control, "POST", "/admin/v1/backup", r#"{"path":"$dir/backup"}"#, 200),
+    (Control, "GET", "/admin/v1/probe", "", 200),
+    (Control, "POST", "/admin/v1/probe", "", 202),
     (Control, "GET", "/admin/v1/policy", "", 200),
     (Control, "POST", "/admin/v1/policy/reload", "", 200),
     (Control, "POST", "/admin/v1/keys/root/rotate", r#"{"renew":true}"#, 200),
