@@ -46,6 +46,27 @@ impl Admin {
         Ok(Self { http: http.build().context("setting up the HTTP client")?, base, token })
     }
 
+    /// Opens one to a listener of this very process.
+    pub(crate) fn own(endpoint: &server::selfprobe::Endpoint, token: Text) -> Result<Self> {
+        let base = Url::parse(&endpoint.url).context("our own address")?;
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("bulkhead-probe/", env!("CARGO_PKG_VERSION")));
+        http = match &endpoint.pinned {
+            None => http.tls_certs_only([]),
+            Some((at, path)) => {
+                let pem =
+                    std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                let chain = reqwest::Certificate::from_pem_bundle(&pem)
+                    .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
+                http.tls_certs_only(chain).resolve(base.host_str().unwrap_or_default(), *at)
+            }
+        };
+        Ok(Self { http: http.build().context("setting up the HTTP client")?, base, token })
+    }
+
     /// Which deployment it is of.
     pub(crate) fn name(&self) -> &str {
         self.base.as_str()

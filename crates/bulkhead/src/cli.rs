@@ -18,7 +18,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use place::Place;
 
-use crate::{config, demo, doctor, init, print::Printer, restore, serve};
+use crate::{config, demo, doctor, init, print::Printer, probe, restore, serve};
 
 const ABOUT: &str = "Keeps one customer's AI agent from bleeding into another's";
 
@@ -28,11 +28,14 @@ Examples:
   bulkhead init && bulkhead serve                   a deployment in this directory
   bulkhead tenant create acme --environment live    a customer
   bulkhead credential set openai --tenant acme --environment live --from env:OPENAI_API_KEY
+  bulkhead probe --demo                             leaks found in a stack that has them all
   export OPENAI_API_KEY=$(bulkhead access token --tenant acme --environment live \\
       --workflow support) OPENAI_BASE_URL=http://127.0.0.1:8642/v1
 
 Exit status: 0 done · 1 refused or failed · 2 wrong command line · 3 the server cannot be reached
-             4 done, but for what was left out and is listed (collection adopt)";
+             4 done, but for what was left out and is listed (collection adopt)
+             `probe` has its own: 0 clean · 1 a leak · 2 not proven, or too little covered
+             3 it could not probe";
 
 /// Bulkhead.
 #[derive(Debug, Parser)]
@@ -58,6 +61,8 @@ enum Command {
     Config(config::Command),
     /// Look for what is wrong with a deployment, running or not
     Doctor(doctor::Args),
+    /// Probe what you run for leaks between two tenants: black box, with proofs
+    Probe(Box<probe::Args>),
     /// Tenants: create, list, show, apply, suspend, resume, revoke, erase
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -108,6 +113,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, &place).await,
             Command::Config(command) => config::run(command, &place, out),
             Command::Doctor(args) => doctor::run(args, &place, out).await,
+            Command::Probe(args) => probe::run(*args, &place, out).await,
             Command::Tenant(command) => tenant::run(command, &place.admin()?, out).await,
             Command::Access(command) => access::run(command, &place.admin()?, out).await,
             Command::Credential(command) => credential::run(command, &place, out).await,

@@ -10,7 +10,6 @@ mod refusals;
 mod report;
 mod retrieval;
 mod stage;
-mod standin;
 mod surfaces;
 
 use anyhow::Result;
@@ -18,7 +17,7 @@ use report::Findings;
 use stage::Stage;
 
 use self::{caller::Ask, provider::Provider};
-use crate::{fault::Fault, print::Printer};
+use crate::{fault::Fault, print::Printer, standin::StandIn};
 
 /// How the demo is run.
 #[derive(Debug, clap::Args)]
@@ -72,7 +71,7 @@ async fn play(stage: &mut Stage) -> Result<Findings> {
     refusals.extend(more.refusals);
     own_views(stage).await?;
     let transcript = stage.caller.transcript();
-    let seen = stage.standin.as_ref().map(standin::StandIn::seen).unwrap_or_default();
+    let seen = stage.standin.as_ref().map(StandIn::seen).unwrap_or_default();
     let mut leaks: Vec<_> =
         transcript.iter().flat_map(|heard| stage.canaries.search(heard)).collect();
     for seen in &seen {

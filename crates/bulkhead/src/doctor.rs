@@ -5,6 +5,7 @@ mod indexes;
 mod isolation;
 mod offline;
 mod online;
+mod probed;
 
 use std::fmt;
 
@@ -26,7 +27,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without --offline it asks a running deployment by its admin API: readiness, security events,
-lost records, the audit log, which providers' secrets are shared, the indexes of collections. If
+lost records, the audit log, which providers' secrets are shared, the indexes of collections, how
+it stood when it was last probed from outside. If
 the configuration file is on this machine, it is looked at too: what is isolated at each
 provider, and what is not.
 

@@ -12,33 +12,50 @@ pub(crate) const UNREACHABLE: u8 = 3;
 /// Done, but for what was left out, and is listed.
 pub(crate) const LEFT_OUT: u8 = 4;
 
+/// The prober itself could not work, which says nothing about what it was to probe.
+pub(crate) const TOOL: u8 = 3;
+
 /// A failure with advice: what was wrong and where, then what to do.
 #[derive(Debug)]
 pub(crate) struct Fault {
     status: u8,
     what: String,
     advice: Option<String>,
+    /// All that there is to say is printed already.
+    said: bool,
 }
 
 impl Fault {
     /// Something was refused or failed.
     pub(crate) fn failed(what: impl Into<String>) -> Self {
-        Self { status: FAILED, what: what.into(), advice: None }
+        Self { status: FAILED, what: what.into(), advice: None, said: false }
     }
 
     /// The command line does not make sense.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self { status: USAGE, what: what.into(), advice: None }
+        Self { status: USAGE, what: what.into(), advice: None, said: false }
     }
 
     /// The server could not be reached.
     pub(crate) fn unreachable(what: impl Into<String>) -> Self {
-        Self { status: UNREACHABLE, what: what.into(), advice: None }
+        Self { status: UNREACHABLE, what: what.into(), advice: None, said: false }
     }
 
     /// All is done but for what was left out.
     pub(crate) fn left_out(what: impl Into<String>) -> Self {
-        Self { status: LEFT_OUT, what: what.into(), advice: None }
+        Self { status: LEFT_OUT, what: what.into(), advice: None, said: false }
+    }
+
+    /// Ends with this status; the reason is part of what was printed.
+    pub(crate) fn said(status: u8) -> Self {
+        Self { status, what: format!("ended with {status}"), advice: None, said: true }
+    }
+
+    /// Ends with another status.
+    #[must_use]
+    pub(crate) fn with_status(mut self, status: u8) -> Self {
+        self.status = status;
+        self
     }
 
     /// What to do about it.
@@ -62,9 +79,26 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// The exit status of a command line that is not understood, or of help that was asked for. The
+/// prober's own statuses keep 2 for what is not proven.
+pub(crate) fn of_command_line(error: &clap::Error, args: impl Iterator<Item = String>) -> u8 {
+    let probing =
+        || args.skip(1).find(|arg| !arg.starts_with('-')).is_some_and(|arg| arg == "probe");
+    match error.use_stderr() {
+        false => 0,
+        true if probing() => TOOL,
+        true => USAGE,
+    }
+}
+
 /// The exit status of a failure.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Fault>().map_or(FAILED, |fault| fault.status)
+}
+
+/// Whether nothing more is to be printed about it.
+pub(crate) fn is_said(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Fault>().is_some_and(|fault| fault.said)
 }
 
 /// The failure as it is printed: causes on the first line, advice on the next.

@@ -13,17 +13,26 @@ mod doctor;
 mod fault;
 mod init;
 mod print;
+mod probe;
 mod restore;
 mod secret;
+mod selfprobe;
 mod serve;
+mod standin;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // Exits with 2 and says why if the command line is wrong.
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        // Says why the command line is wrong, or the help that was asked for.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(fault::of_command_line(&error, std::env::args()));
+        }
+    };
     // The one cryptography provider, for every client and server of this process. It is not
     // installed twice, so there is nothing to do about a failure.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -35,6 +44,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if fault::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if fault::is_said(&error) => ExitCode::from(fault::status(&error)),
         Err(error) => {
             print::note(fault::describe(&error));
             ExitCode::from(fault::status(&error))

@@ -51,6 +51,11 @@ impl Printer {
         Self { json, colour: !plain && !json && std::io::stdout().is_terminal() }
     }
 
+    /// Without colours, wherever it goes.
+    pub(crate) const fn plain() -> Self {
+        Self { json: false, colour: false }
+    }
+
     /// Whether JSON was asked for.
     pub(crate) const fn is_json(self) -> bool {
         self.json

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal as _},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
@@ -13,6 +14,7 @@ use crate::{
     config::{self, Loaded},
     fault::Fault,
     print::{self, Printer},
+    selfprobe::SelfProber,
 };
 
 /// How to serve.
@@ -41,7 +43,9 @@ pub(crate) async fn run(args: Args, place: &Place) -> Result<()> {
     tracing::dispatcher::set_global_default(logs).context("setting up the log")?;
     writable(&settings)?;
     let schemes = schemes(&settings);
+    let prober = if args.check { None } else { prober(&mut settings).await };
     let deployment = Deployment::open(settings).await.map_err(|error| explain(error, &path))?;
+    let deployment = probed(deployment, prober);
     if args.check {
         return deployment.close().await.map_err(|error| explain(error, &path).into());
     }
@@ -66,10 +70,11 @@ pub(crate) struct Running {
 
 impl Running {
     /// Opens and serves; `path` is the file that the settings come from, for errors.
-    pub(crate) async fn start(settings: Settings, path: &Path) -> Result<Self> {
+    pub(crate) async fn start(mut settings: Settings, path: &Path) -> Result<Self> {
         let schemes = schemes(&settings);
+        let prober = prober(&mut settings).await;
         let deployment = Deployment::open(settings).await.map_err(|e| explain(e, path))?;
-        Self::over(deployment, schemes, path).await
+        Self::over(probed(deployment, prober), schemes, path).await
     }
 
     async fn over(deployment: Deployment, schemes: [&'static str; 2], path: &Path) -> Result<Self> {
@@ -97,6 +102,25 @@ impl Running {
     pub(crate) async fn stop(self) -> Result<()> {
         let Self { handle, path, .. } = self;
         handle.shutdown().await.map_err(|error| explain(error, &path).into())
+    }
+}
+
+/// Who probes the deployment. That it cannot be probed keeps nobody from being served.
+async fn prober(settings: &mut Settings) -> Option<SelfProber> {
+    match SelfProber::prepare(settings).await {
+        Ok(prober) => Some(prober),
+        Err(error) => {
+            let why = format!("{error:#}");
+            tracing::warn!(why, "the deployment cannot probe itself");
+            None
+        }
+    }
+}
+
+fn probed(deployment: Deployment, prober: Option<SelfProber>) -> Deployment {
+    match prober {
+        Some(prober) => deployment.probed_by(Arc::new(prober)),
+        None => deployment,
     }
 }
 

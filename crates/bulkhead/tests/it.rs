@@ -11,4 +11,6 @@ mod it {
     mod life;
     mod mistakes;
     mod models;
+    mod probe;
+    mod selfprobe;
 }

@@ -60,7 +60,7 @@ impl Provider {
         match self {
             Self::StandIn => format!(
                 "stand-in, {} ms an answer (set OPENAI_API_KEY for a real one)",
-                super::standin::THINKS.as_millis()
+                crate::standin::THINKS.as_millis()
             ),
             Self::Real(real) => {
                 format!("{} at {}", real.model, real.url.host_str().unwrap_or_default())

@@ -170,7 +170,7 @@ async fn revoked(stage: &mut Stage) -> Result<Row> {
 async fn in_flight(stage: &mut Stage) -> Result<Option<Row>> {
     let Some(standin) = &stage.standin else { return Ok(None) };
     let token = stage.mint("acme", "live", "support", Duration::from_secs(60)).await?;
-    let body = chat(&stage.model, super::standin::SLOWLY, true).to_string();
+    let body = chat(&stage.model, crate::standin::SLOWLY, true).to_string();
     let ask = Ask::post(stage.data("/v1/chat/completions")?, body).bearer(&token);
     let revoke = async {
         standin.streaming().await;

@@ -16,9 +16,15 @@ use super::{
     caller::{Caller, Heard},
     canary::Canaries,
     provider::{MESSAGES, Provider, SHARED},
-    standin::StandIn,
 };
-use crate::{admin::Admin, config, init, print::field, secret::Text, serve::Running};
+use crate::{
+    admin::Admin,
+    config, init,
+    print::field,
+    secret::Text,
+    serve::Running,
+    standin::{Manner, StandIn},
+};
 
 const GRANTS: &str = "model:* cache:* state:* memory:*";
 /// The secret of the stand-in's account that all share.
@@ -84,7 +90,7 @@ impl Stage {
                 let mut said: Vec<(String, String)> =
                     accounts.iter().map(|a| (a.secret.clone(), a.word.clone())).collect();
                 said.push((OF_ALL.to_owned(), "of-all".to_owned()));
-                (accounts, Some(StandIn::start(said).await?))
+                (accounts, Some(StandIn::start(Manner::Shown, said).await?))
             }
         };
         let url = standin.as_ref().map(StandIn::url);

@@ -12,8 +12,8 @@ use super::{
     provider::{EMBED, MESSAGES, SHARED},
     refusals,
     stage::Stage,
-    standin::{Seen, StandIn},
 };
+use crate::standin::{Seen, StandIn};
 
 /// The run of every token: each tenant has one of this name.
 pub(super) const RUN: &str = "run_invoices";

@@ -10,7 +10,7 @@ use serde_json::Value;
 use server::Settings;
 use tokio::net::TcpStream;
 
-use super::{Finding, indexes, isolation};
+use super::{Finding, indexes, isolation, probed};
 use crate::{
     admin::Admin,
     print::{field, time},
@@ -54,6 +54,8 @@ pub(super) async fn look(admin: &Admin, settings: Option<&Settings>) -> Result<V
     findings.extend(accounts(&status, settings));
     findings.push(version(&status));
     findings.push(audit(&admin.get("/audit/verify", &[]).await?));
+    // A server of before it knows nothing of it.
+    findings.extend(admin.find("/probe", &[]).await?.as_ref().map(probed::told));
     Ok(findings)
 }
 
