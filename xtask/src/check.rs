@@ -5,6 +5,7 @@ mod deny;
 mod docs;
 mod floors;
 mod paths;
+mod probes;
 mod sizes;
 mod tables;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(tally: &mut Tally, fast: bool) -> Result<()> {
     tally.check("paths", &paths::findings(&tree)?);
     tally.check("error codes", &codes::findings(&tree)?);
     tally.check("docs", &docs::findings(&tree)?);
+    tally.check("probes", &probes::findings(&tree)?);
     tally.check("tables", &tables::findings(&tree));
     ensure_components()?;
     step(tally, "format", &["fmt", "--all", "--check"])?;

@@ -26,7 +26,12 @@ pub(crate) fn run(tally: &mut Tally, rest: &[String]) -> Result<()> {
 /// Runs the SDKs through Bulkhead against other people's servers.
 pub(crate) fn peers(tally: &mut Tally) -> Result<()> {
     let python = packages::python(&shell::root()?.join("e2e"))?;
-    let variables = [(peers::LITELLM, peers::litellm()?)];
+    let variables = [
+        (peers::LITELLM, peers::litellm()?),
+        (peers::PORTKEY, peers::portkey()?),
+        (peers::REDIS, peers::redis()?),
+        (peers::PGVECTOR, peers::pgvector()?),
+    ];
     // Its own paths are left out of the ordinary suite (pytest.ini), so it is named.
     pytest(tally, "peers", &python, &["peers".to_owned()], &variables)
 }

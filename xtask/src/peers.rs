@@ -8,15 +8,26 @@ use crate::{packages, shell};
 
 /// Names the program of `LiteLLM` to the real clients and the benchmark.
 pub(crate) const LITELLM: &str = "LITELLM_BIN";
-/// Names the folder of Portkey's package to the benchmark.
+/// Names the folder of Portkey's package to the real clients and the benchmark.
 pub(crate) const PORTKEY: &str = "PORTKEY_DIR";
-/// Names the Python with Postgres and pgvector to the benchmark.
+/// Names the program of Redis to the prober's tests.
+pub(crate) const REDIS: &str = "REDIS_SERVER";
+/// Names the Python with Postgres and pgvector to the benchmark and to the prober's tests.
 pub(crate) const PGVECTOR: &str = "PGVECTOR_PYTHON";
 
 /// The program of `LiteLLM`'s proxy, as e2e/peers pins it.
 pub(crate) fn litellm() -> Result<PathBuf> {
     let python = packages::python(&shell::root()?.join("e2e/peers"))?;
     Ok(python.with_file_name("litellm"))
+}
+
+/// Redis, with its command line, as Debian ships it.
+pub(crate) fn redis() -> Result<PathBuf> {
+    let program = "redis-server";
+    if !shell::answers(shell::command(program)?.arg("--version")) {
+        shell::install_packages(&[program])?;
+    }
+    Ok(program.into())
 }
 
 /// The folder of Portkey's package, as bench/peers pins it.

@@ -86,7 +86,8 @@ impl File {
     }
 }
 
-/// Every `.rs` file under `folder`, except under a folder named `tests` or `target`, in order of path.
+/// Every `.rs` file under `folder`, except under a folder named `tests`, or `target` unless that is a module, in order
+/// of path.
 pub(crate) fn files(root: &Path, folder: &str) -> Result<Vec<File>> {
     let mut paths = Vec::new();
     collect(&root.join(folder), &mut paths)?;
@@ -110,7 +111,8 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
-            if name != "tests" && name != "target" {
+            let is_module = path.parent().is_some_and(|folder| folder.ends_with("src"));
+            if name != "tests" && (name != "target" || is_module) {
                 collect(&path, into)?;
             }
         } else if name.ends_with(".rs") && name != "tests.rs" {

@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["cache", "memory"],
     &["gate"],
     &["model"],
-    &["server"],
+    &["server", "probe"],
     &["bulkhead"],
 ];
 

@@ -157,4 +157,22 @@ pub(super) const BUGS: &[Bug] = &[
     bug("memory-range-misread", "bulkhead-memory", "lib", "facade::tests::reach::an_index_blinds_no_workflow_filter"),
     bug("memory-subject-as-told", "bulkhead-memory", "lib", "facade::tests::recall::nobody_speaks_in_another_s_name"),
     bug("memory-lanes-unshared", "bulkhead-memory", "lib", "engine::lanes::tests::no_lane_has_all_of_the_threads"),
+
+    // Seen from outside, by two tenants: the deployment probes itself.
+    bug("upstream-error-unscrubbed", "bulkhead", "it", "it::selfprobe::model"),
+    bug("error-stored-in-cache", "bulkhead", "it", "it::selfprobe::model"),
+    bug("salt-without-environment", "bulkhead", "it", "it::selfprobe::model"),
+    bug("handle-check-skipped", "bulkhead", "it", "it::selfprobe::objects"),
+    bug("handle-check-skipped-in-streams", "bulkhead", "it", "it::selfprobe::objects"),
+    bug("records-list-unscoped", "bulkhead", "it", "it::selfprobe::objects"),
+    bug("server-answers-cacheable", "bulkhead", "it", "it::selfprobe::objects"),
+    bug("server-request-id-from-caller", "bulkhead", "it", "it::selfprobe::objects"),
+    bug("memory-shard-without-tenant", "bulkhead", "it", "it::selfprobe::memory"),
+    bug("token-by-prefix", "bulkhead", "it", "it::selfprobe::identity"),
+    bug("server-ignores-tenant-header", "bulkhead", "it", "it::selfprobe::identity"),
+    bug("state-run-not-checked", "bulkhead", "it", "it::selfprobe::identity"),
+    bug("state-key-without-workflow", "bulkhead", "it", "it::selfprobe::identity"),
+    bug("stream-outlives-revocation", "bulkhead", "it", "it::selfprobe::identity"),
+    bug("pool-across-tenants", "bulkhead", "it", "it::selfprobe::races"),
+    bug("server-metrics-open", "bulkhead", "it", "it::selfprobe::records"),
 ];
