@@ -139,7 +139,7 @@ impl Left<'_> {
         proof: &[&Exchange],
     ) -> bool {
         let Some(last) = proof.last() else { return false };
-        if unanswered(last) {
+        if last.inconclusive() {
             trial.doubt(format!("an attack was {}", outcome(last)));
         } else {
             trial.attacked();
@@ -172,11 +172,6 @@ impl Left<'_> {
 fn contains(exchange: &Exchange, text: &str) -> bool {
     let body = exchange.answer().map(|answer| &answer.body[..]).unwrap_or_default();
     body.windows(text.len().max(1)).any(|window| window == text.as_bytes())
-}
-
-/// Neither yes nor no: overload, an error of the server's, silence, half an answer.
-pub(super) fn unanswered(exchange: &Exchange) -> bool {
-    exchange.inconclusive()
 }
 
 /// What came, in a few words.

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::left::{self, Left, Thing, unanswered};
+use super::left::{self, Left, Thing};
 use crate::{
     canary::Side,
     catalog::NOISY_NEIGHBOUR,
@@ -265,7 +265,7 @@ impl Flood {
                 sent.set(sent.get() + 1);
                 let caller = left.lab.caller(Side::A);
                 let read = left.place.read(left.lab, caller, &a.planted, &Twist::none()).await?;
-                throttled.set(throttled.get() + usize::from(unanswered(&read)));
+                throttled.set(throttled.get() + usize::from(read.inconclusive()));
             }
             Ok::<_, Halt>(())
         };

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use super::left::{self, Left, Thing, outcome, unanswered};
+use super::left::{self, Left, Thing, outcome};
 use crate::{
     canary::Side,
     catalog::{CALLER_ID, Check, ERASURE, OBJECT_ID, SHARED_HTTP_CACHE},
@@ -117,7 +117,7 @@ async fn removing(
     };
     let owner = left.lab.caller(Side::A);
     let after = left.read(trial, owner, &a.planted, &Twist::none()).await?;
-    match unanswered(&removed) {
+    match removed.inconclusive() {
         true => trial.doubt(format!("B's removal was {}", outcome(&removed))),
         false => trial.attacked(),
     }
@@ -202,7 +202,7 @@ enum Looks {
 /// Statuses first: where these differ, no matter what the bodies do, it tells which ids exist.
 fn compared(trial: &mut Trial, what: &str, foreign: &[Seen], nothing: &[Seen]) -> Looks {
     let (Some(one), Some(none)) = (foreign.first(), nothing.first()) else { return Looks::Alike };
-    if let Some(seen) = foreign.iter().chain(nothing).find(|seen| unanswered(&seen.exchange)) {
+    if let Some(seen) = foreign.iter().chain(nothing).find(|seen| seen.exchange.inconclusive()) {
         trial.doubt(format!("{what} to compare was {}", outcome(&seen.exchange)));
         return Looks::Alike;
     }
@@ -395,7 +395,7 @@ async fn erasure(left: &mut Left<'_>, trial: &mut Trial) -> Result<(), Halt> {
         for side in [Side::A, Side::B] {
             let caller = left.lab.caller(side);
             let after = left.read(trial, caller, &erased.planted, &Twist::none()).await?;
-            if unanswered(&after) {
+            if after.inconclusive() {
                 trial.doubt(format!("a look afterwards was {}", outcome(&after)));
             } else {
                 trial.attacked();

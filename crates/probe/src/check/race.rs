@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
-    left::{self, Left, Thing, unanswered},
+    left::{self, Left, Thing},
     noise,
 };
 use crate::{
@@ -98,7 +98,7 @@ impl Tally {
             );
         } else if left.own(last, &own.canary) {
             self.own += 1;
-        } else if unanswered(last) {
+        } else if last.inconclusive() {
             self.none += 1;
         } else {
             self.other += 1;
@@ -142,7 +142,7 @@ async fn shared_env(left: &mut Left<'_>, trial: &mut Trial) -> Result<(), Halt> 
             let exchange = read?;
             let asked = (side, own, "at the same time");
             tally.judge(left, trial, asked, others(&pairs, side), &[&exchange]);
-            if !unanswered(&exchange) {
+            if !exchange.inconclusive() {
                 trial.attacked();
             }
         }
@@ -252,7 +252,7 @@ async fn round(
     let mut look = |side, own: &Thing, exchange: &Exchange| {
         let asked = (side, own, after_it);
         tally.judge(left, trial, asked, others(pairs, side), &[&hung_up, exchange]);
-        if cut && !unanswered(exchange) {
+        if cut && !exchange.inconclusive() {
             trial.attacked();
         }
     };

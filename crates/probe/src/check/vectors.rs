@@ -138,12 +138,6 @@ fn without_times(value: Value) -> Value {
     }
 }
 
-/// Neither done nor refused: what it would have shown is not known. What it does show, if it is
-/// half an answer, is looked at before.
-fn unclear(exchange: &Exchange) -> bool {
-    exchange.inconclusive()
-}
-
 /// For people: `5,000`.
 fn thousands(number: usize) -> String {
     let digits = number.to_string();

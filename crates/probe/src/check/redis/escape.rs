@@ -1,10 +1,7 @@
 //! A's keys by their names, which anybody may guess: by every command that reads, copies, moves or
 //! changes one.
 
-use super::{
-    super::left::{Thing, unanswered},
-    Hand,
-};
+use super::{super::left::Thing, Hand};
 use crate::{
     canary::Side,
     drive::redis::{integer, key, told},
@@ -108,7 +105,7 @@ pub(super) async fn reach(hand: &mut Hand<'_, '_>, trial: &mut Trial) -> Result<
         let proof = try_one(hand, trial, &a, (name, &commands)).await?;
         let owner = hand.caller(Side::A);
         let after = hand.left.read(trial, owner, &a.planted, &Twist::none()).await?;
-        if unanswered(&after) {
+        if after.inconclusive() {
             trial.doubt("A's key could not be read after an attack");
         } else if !unchanged(&after, &a) {
             let mut proof: Vec<_> = proof.iter().collect();
@@ -190,7 +187,7 @@ async fn existence(hand: &mut Hand<'_, '_>, trial: &mut Trial, a: &Thing) -> Res
         let is = hand.redis.ask(lab, by, &there).await?;
         let is_not = hand.redis.ask(lab, by, &not).await?;
         let body = |exchange: &Exchange| exchange.answer().map(|answer| answer.body.clone());
-        if unanswered(&is) || unanswered(&is_not) {
+        if is.inconclusive() || is_not.inconclusive() {
             trial.doubt(format!("{} was not answered", there[0]));
             continue;
         }

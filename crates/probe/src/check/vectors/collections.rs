@@ -55,7 +55,7 @@ async fn inside(
         }
         known += 1;
         let exchange = send(lab, lab.caller(Side::B), request).await?;
-        match super::unclear(&exchange) {
+        match exchange.inconclusive() {
             true => trial.doubt(format!("B's {what} ended with {}", exchange.status())),
             false => trial.attacked(),
         }
@@ -98,7 +98,7 @@ async fn listings(
             let own = names[1].seen_in(&exchange).is_some();
             trial.positive(own, "B sees its own collection in the list");
         }
-        match super::unclear(&exchange) {
+        match exchange.inconclusive() {
             true => trial.doubt(format!("B's {tail} ended with {}", exchange.status())),
             false => trial.attacked(),
         }
@@ -156,7 +156,7 @@ async fn removal(lab: &Lab, own: &Store, trial: &mut Trial) -> Result<(), Halt> 
     let remove = Request::new(Method::DELETE, own.path(Side::A, ""));
     let removed = send(lab, lab.caller(Side::B), remove).await?;
     let after = count().await?;
-    if super::unclear(&removed) || super::unclear(&after) {
+    if removed.inconclusive() || after.inconclusive() {
         let (removed, after) = (removed.status(), after.status());
         trial.doubt(format!("B's removal ended with {removed}, and A's count with {after}"));
         return Ok(());

@@ -80,7 +80,7 @@ fn first(exchange: &Exchange) -> Option<u64> {
 
 fn judge(trial: &mut Trial, verb: &str, copies: usize, proof: &[&Exchange; 3]) {
     let [before, _, after] = proof;
-    if super::unclear(after) {
+    if after.inconclusive() {
         return trial.doubt(format!("A's query ended with {}", after.status()));
     }
     trial.attacked();

@@ -86,7 +86,7 @@ fn judge(
     for seen in gone.iter().filter_map(|(mark, _)| mark.seen_in(exchange)) {
         trial.leaked(&format!("a deleted point is found: {}", look.name), &seen, proof);
     }
-    if super::unclear(exchange) {
+    if exchange.inconclusive() {
         return trial.doubt(format!("{} ended with {}", look.name, exchange.status()));
     }
     trial.attacked();
@@ -122,7 +122,7 @@ async fn again(
             let what = "points of a deleted collection are found in a new one";
             trial.leaked(what, &seen, &[&removed, &exchange]);
         }
-        match super::unclear(&exchange) {
+        match exchange.inconclusive() {
             true => trial.doubt(format!("{} ended with {}", look.name, exchange.status())),
             false => trial.attacked(),
         }

@@ -49,7 +49,7 @@ pub(super) async fn check(lab: &Lab, store: &Store, trial: &mut Trial) -> Result
         let exchange = send(lab, lab.caller(Side::B), request).await?;
         quiet &= never.seen_in(&exchange).is_none();
         judge(lab, trial, &attack, &world.ids, &[&control, &exchange]);
-        if super::unclear(&exchange) {
+        if exchange.inconclusive() {
             trial.doubt(format!("B's {} ended with {}", attack.name, exchange.status()));
             continue;
         }
@@ -135,7 +135,7 @@ fn judge(lab: &Lab, trial: &mut Trial, form: &Form, ids: &[String], proof: &[&Ex
 /// What is a's must do what is nobody's does; else a number tells how much of it there is, scores
 /// tell where a's point lies, or at least it is known to be there.
 fn against(trial: &mut Trial, form: &Form, blank: &Exchange, exchange: &Exchange) {
-    if super::unclear(blank) {
+    if blank.inconclusive() {
         return trial.doubt(format!("B's {} ended with {}", form.name, blank.status()));
     }
     let proof = [blank, exchange];

@@ -165,7 +165,7 @@ async fn compare(
         for seen in lab.foreign(Side::A, &now) {
             trial.leaked("A got what is B's", &seen, &proof);
         }
-        if super::unclear(&now) {
+        if now.inconclusive() {
             trial.doubt(format!("A's {} ended with {}", look.name, now.status()));
             continue;
         }

@@ -26,7 +26,7 @@ pub(super) async fn check(lab: &Lab, store: &Store, trial: &mut Trial) -> Result
         if let Some(seen) = mark.seen_in(&exchange) {
             trial.leaked(&format!("{} is served", by.label), &seen, &[&own, &exchange]);
         }
-        match super::unclear(&exchange) {
+        match exchange.inconclusive() {
             true => trial.doubt(format!("{} was answered with {}", by.label, exchange.status())),
             false => trial.attacked(),
         }

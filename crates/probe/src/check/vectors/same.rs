@@ -39,7 +39,7 @@ pub(super) async fn check(lab: &Lab, store: &Store, trial: &mut Trial) -> Result
             let note = format!("each finds its own, by {tail}");
             trial.positive(sees(&exchange, &marks[side as usize]), note);
             trial.negative(!sees(&exchange, &never), "what was never planted is not found");
-            if before.is_some() && !super::unclear(&exchange) {
+            if before.is_some() && !exchange.inconclusive() {
                 trial.attacked();
             }
             for seen in lab.foreign(side, &exchange) {

@@ -139,7 +139,7 @@ pub(super) async fn check(lab: &Lab, store: &Store, trial: &mut Trial) -> Result
             continue;
         }
         known += 1;
-        if super::unclear(&attack) {
+        if attack.inconclusive() {
             trial.doubt(format!("B's {} ended with {}", write.name, attack.status()));
         } else {
             trial.attacked();

@@ -456,15 +456,6 @@ impl Place for Questions<'_> {
     ) -> BoxFuture<'a, Result<Exchange, Halt>> {
         Box::pin(self.asked(lab, by, &planted.text, twist))
     }
-
-    fn remove<'a>(
-        &'a self,
-        _: &'a Lab,
-        _: &'a Caller,
-        _: &'a Planted,
-    ) -> BoxFuture<'a, Result<Option<Exchange>, Halt>> {
-        Box::pin(async { Ok(None) })
-    }
 }
 
 /// The path that a template is sent to, to name it in a report.

@@ -57,15 +57,6 @@ impl Place for Asking<'_> {
             Ok(self.0.ask(lab, by, &repeat(&planted.text), &how).await?.exchange)
         })
     }
-
-    fn remove<'a>(
-        &'a self,
-        _: &'a Lab,
-        _: &'a Caller,
-        _: &'a Planted,
-    ) -> BoxFuture<'a, Result<Option<Exchange>, Halt>> {
-        Box::pin(async { Ok(None) })
-    }
 }
 
 /// What an interface keeps.

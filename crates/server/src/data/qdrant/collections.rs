@@ -26,8 +26,7 @@ pub(crate) async fn list(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Result
 }
 
 pub(crate) async fn info(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, call) = Call::reading(&app, &ask)?;
     let told = async {
         // Of the points that this caller reaches.
         let info = app.memory.of(&scope).info(&name).await?;
@@ -41,8 +40,7 @@ pub(crate) async fn exists(
     scope: Scope<Write>,
     ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, call) = Call::reading(&app, &ask)?;
     let exists = async { Ok(json!({"exists": app.memory.of(&scope).exists(&name).await?})) };
     call.answer(&app, &scope, exists).await
 }

@@ -121,6 +121,13 @@ fn named(ask: &Ask) -> Result<CollectionName, Fault> {
 }
 
 impl Call {
+    /// One that reads the collection of the path.
+    fn reading(app: &App, ask: &Ask) -> Result<(CollectionName, Self), Fault> {
+        let name = named(ask)?;
+        let call = Self::new(ask, Use::Read, name.as_str(), Reading::of(app, ask)?)?;
+        Ok((name, call))
+    }
+
     fn new(ask: &Ask, how: Use, target: &str, patience: Patience) -> Result<Self, Fault> {
         let how = if ids::planted::is("memory-writes-as-reads") { Use::Read } else { how };
         let hop = stepped(ask, Hop::memory(how, target, ask.request))?;

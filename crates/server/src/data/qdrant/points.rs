@@ -12,7 +12,7 @@ use scope::{Scope, Write};
 use serde_json::json;
 
 use super::{
-    Call, Reading, Writing,
+    Call, Writing,
     envelope::{Shown, Updated, shown},
     named,
 };
@@ -97,8 +97,7 @@ pub(crate) async fn retrieve(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let asked = call.body(&app, &scope, &mut ask, request::parse_retrieve).await?;
     let found = async { Ok(shown(app.memory.of(&scope).retrieve(&name, asked).await?)) };
     call.answer(&app, &scope, found).await
@@ -106,8 +105,7 @@ pub(crate) async fn retrieve(
 
 /// One point, whole.
 pub(crate) async fn one(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, call) = Call::reading(&app, &ask)?;
     let id = ask.param("id");
     let named = id.parse::<u64>().map_or_else(|_| json!(id), |number| json!(number));
     // By the words for several, so that there is one way to read an id.

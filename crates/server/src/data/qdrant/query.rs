@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use gate::Use;
 use memory::request;
 use scope::{Scope, Write};
 use serde_json::json;
 
 use super::{
-    Call, Reading,
+    Call,
     envelope::{Grouped, Id, Page, Points, scored, shown},
-    named,
 };
 use crate::{App, ask::Ask, fault::Fault};
 
@@ -20,8 +18,7 @@ pub(crate) async fn query(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let mut query = call.body(&app, &scope, &mut ask, request::parse_query).await?;
     let found = async {
         let collections = app.memory.of(&scope);
@@ -37,8 +34,7 @@ pub(crate) async fn batch(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let queries = call.body(&app, &scope, &mut ask, request::parse_queries).await?;
     let found = async {
         let collections = app.memory.of(&scope);
@@ -61,8 +57,7 @@ pub(crate) async fn groups(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let mut groups = call.body(&app, &scope, &mut ask, request::parse_groups).await?;
     let found = async {
         let collections = app.memory.of(&scope);
@@ -77,8 +72,7 @@ pub(crate) async fn scroll(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let scroll = call.body(&app, &scope, &mut ask, request::parse_scroll).await?;
     let found = async {
         let (records, next) = app.memory.of(&scope).scroll(&name, scroll).await?;
@@ -92,8 +86,7 @@ pub(crate) async fn count(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let count = call.body(&app, &scope, &mut ask, request::parse_count).await?;
     let found = async { Ok(json!({"count": app.memory.of(&scope).count(&name, count).await?})) };
     call.answer(&app, &scope, found).await
@@ -104,8 +97,7 @@ pub(crate) async fn facet(
     scope: Scope<Write>,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let name = named(&ask)?;
-    let mut call = Call::new(&ask, Use::Read, name.as_str(), Reading::of(&app, &ask)?)?;
+    let (name, mut call) = Call::reading(&app, &ask)?;
     let facet = call.body(&app, &scope, &mut ask, request::parse_facet).await?;
     let found = async {
         let values = app.memory.of(&scope).facet(&name, facet).await?;
