@@ -33,7 +33,6 @@ mod handle;
 mod handles;
 mod hop;
 mod lax;
-mod leak;
 mod marks;
 mod multipart;
 mod pool;

@@ -28,10 +28,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use vault::SecretText;
+use vault::{Forms, SecretText};
 use zeroize::Zeroizing;
 
-use crate::{Kind, leak::Forms, retry::Budget};
+use crate::{Kind, retry::Budget};
 
 /// Pools kept at most; the one unused for longest goes.
 const POOLS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);

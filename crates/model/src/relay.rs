@@ -13,12 +13,11 @@ use futures_util::Stream;
 use gate::Pass;
 use ids::{BoxFuture, planted};
 use scope::{Scope, Write};
-use vault::Credential;
+use vault::{Credential, Forms};
 
 use crate::{
     Api, Dialect, Error, Fault, Made, Usage,
     handles::Claimer,
-    leak::Forms,
     scrub::{self, Says},
     sse::{Parser, Piece},
     stored::{self, Form},

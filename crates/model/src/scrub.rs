@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::{Api, Dialect, leak::Forms};
+use vault::Forms;
+
+use crate::{Api, Dialect};
 
 /// What stands in the place of a word that was struck out.
 const STRUCK: &str = "[redacted]";

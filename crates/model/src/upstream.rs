@@ -22,12 +22,11 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 use tokio_rustls::TlsConnector;
-use vault::Credential;
+use vault::{Credential, Forms};
 
 use crate::{
     Api, Fault, Phase, Provider, Timeouts,
     answer::{EVENTS, JSON},
-    leak::Forms,
     pool::{Line, Owner, Pool, Pools, Wire},
     retry::Failed,
     target::Target,

@@ -48,6 +48,8 @@ pub struct Credential {
     pub version: u64,
     /// Whether it may be stored for others too.
     pub shared: bool,
+    /// The workflow that it is for alone, if it is.
+    pub workflow: Option<WorkflowId>,
 }
 
 /// What may be shown of a credential: no part of the secret.
@@ -302,8 +304,8 @@ impl<A: Access> Wallet<'_, A> {
             None => None,
             Some(sealed) => {
                 let row = self.open(&slot, &sealed).await?;
-                let Row { secret, version, shared, .. } = row;
-                Some(Arc::new(Credential { secret, version, shared }))
+                let Row { secret, version, shared, workflow, .. } = row;
+                Some(Arc::new(Credential { secret, version, shared, workflow }))
             }
         };
         let mut known = held.known.lock();
@@ -352,13 +354,43 @@ impl Wallet<'_, Write> {
         secret: SecretText,
         shared: bool,
     ) -> Result<u64, Error> {
-        let all = self.all;
+        let _turn = self.all.vault.0.held.turn.lock().await;
+        self.put((provider.clone(), workflow.cloned()), secret, shared).await
+    }
+
+    /// Stores what an outside system gave in the place of a secret, such as the next refresh
+    /// token, if the credential is still the one of this version: what was set or removed
+    /// meanwhile stays as it is. Returns the new version, or nothing if it was not written.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub async fn renew(
+        &self,
+        provider: &ProviderId,
+        workflow: Option<&WorkflowId>,
+        version: u64,
+        secret: SecretText,
+    ) -> Result<Option<u64>, Error> {
         let name = (provider.clone(), workflow.cloned());
+        let slot = slot(&name);
+        let _turn = self.all.vault.0.held.turn.lock().await;
+        let Some(sealed) = self.all.store.of(self.scope).get(CREDENTIALS, &slot).await? else {
+            return Ok(None);
+        };
+        let row = self.open(&slot, &sealed).await?;
+        if row.version != version {
+            return Ok(None);
+        }
+        self.put(name, secret, row.shared).await.map(Some)
+    }
+
+    /// Writes, when it is its turn.
+    async fn put(&self, name: Name, secret: SecretText, shared: bool) -> Result<u64, Error> {
+        let all = self.all;
         let slot = slot(&name);
         let fingerprint = all.fingerprint(&secret);
         let claim = Claims { unit: *self.scope.partition_bytes(), slot: slot_digest(&slot) };
-        let _turn = all.vault.0.held.turn.lock().await;
-        let claimed = Claimed::Noted { shared, provider: provider.clone() };
+        let claimed = Claimed::Noted { shared, provider: name.0.clone() };
         all.change(move |txn| claim.make(txn, &fingerprint, &claimed)).await?;
 
         let version = self.next_version(slot.clone()).await?;

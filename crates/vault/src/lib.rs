@@ -14,6 +14,7 @@ mod credential;
 mod error;
 mod file;
 mod keystore;
+mod leak;
 mod ring;
 mod root;
 mod rotate;
@@ -29,6 +30,7 @@ pub use credential::{
 pub use error::Error;
 pub use file::FileRoot;
 pub use keystore::{Erasure, KeyVersion, LEDGER, UNITS, WRAPPED};
+pub use leak::Forms;
 pub use root::{EnvRoot, KeyProvider, Root, Roots};
 pub use rotate::{Progress, Rotation};
 pub use seal::{OVERHEAD, Place, Sealed, Sealer};

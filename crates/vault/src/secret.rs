@@ -13,8 +13,8 @@ use crate::Error;
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    /// The greatest length, in bytes.
-    pub const MAX: usize = 8 * 1024;
+    /// The greatest length, in bytes: a chain of certificates with its key fits in.
+    pub const MAX: usize = 16 * 1024;
 
     /// Takes the text, which has to fit in an HTTP header.
     ///
@@ -25,7 +25,7 @@ impl SecretText {
         let text = Zeroizing::new(text);
         let rule = match text.as_bytes() {
             [] => "it is empty",
-            bytes if bytes.len() > Self::MAX => "it is longer than 8192 bytes",
+            bytes if bytes.len() > Self::MAX => "it is longer than 16384 bytes",
             [b' ' | b'\n' | b'\r' | b'\t', ..] | [.., b' ' | b'\n' | b'\r' | b'\t'] => {
                 "it has white space around it"
             }

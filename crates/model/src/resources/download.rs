@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderValue, header};
 use ids::planted;
 use scope::{Scope, Write};
 
-use crate::{Error, Fault, leak::Forms, upstream::Exchange};
+use vault::Forms;
+
+use crate::{Error, Fault, upstream::Exchange};
 
 /// Bytes as they come, but for a few that are held back: a credential that is cut in two is
 /// found as well. It ends early when the scope does.

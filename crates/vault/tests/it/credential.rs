@@ -92,6 +92,42 @@ async fn the_workflows_own_credential_is_preferred() {
 }
 
 #[tokio::test]
+async fn what_was_set_or_removed_meanwhile_is_not_renewed() {
+    let office = Office::new().await;
+    let wallet = office.credentials.of(&office.acme);
+    let (p, own) = (provider("crm"), workflow("refunds"));
+    let first = wallet.set(&p, None, text("app:s:refresh-1"), false).await.unwrap();
+    let apart = wallet.set(&p, Some(&own), text("app:s:refresh-own"), false).await.unwrap();
+    let second = wallet.renew(&p, None, first, text("app:s:refresh-2")).await.unwrap().unwrap();
+    assert!(second > apart);
+    assert_eq!(secret(&wallet, "crm", None).await.unwrap(), "app:s:refresh-2");
+    // The other one of the owner, and who it is for, stay as they are.
+    let kept = wallet.get(&p, Some(&own)).await.unwrap().unwrap();
+    assert_eq!((kept.version, kept.workflow.as_ref()), (apart, Some(&own)));
+    assert_eq!(wallet.get(&p, None).await.unwrap().unwrap().workflow, None);
+
+    // An answer that comes late.
+    assert_eq!(wallet.renew(&p, None, first, text("app:s:refresh-late")).await.unwrap(), None);
+    assert_eq!(secret(&wallet, "crm", None).await.unwrap(), "app:s:refresh-2");
+    wallet.set(&p, None, text("app:s:by-hand"), false).await.unwrap();
+    assert_eq!(wallet.renew(&p, None, second, text("app:s:refresh-3")).await.unwrap(), None);
+    assert_eq!(secret(&wallet, "crm", None).await.unwrap(), "app:s:by-hand");
+    wallet.remove(&p, Some(&own)).await.unwrap();
+    assert_eq!(wallet.renew(&p, Some(&own), apart, text("app:s:back")).await.unwrap(), None);
+    assert_eq!(secret(&wallet, "crm", Some("refunds")).await.unwrap(), "app:s:by-hand");
+    // The former secret is free again, and somebody else's stays theirs.
+    office
+        .credentials
+        .of(&office.globex)
+        .set(&p, None, text("app:s:refresh-2"), false)
+        .await
+        .unwrap();
+    let third = wallet.get(&p, None).await.unwrap().unwrap().version;
+    let refused = wallet.renew(&p, None, third, text("app:s:refresh-2")).await;
+    assert!(matches!(refused, Err(Error::Duplicate)), "{refused:?}");
+}
+
+#[tokio::test]
 async fn one_secret_for_two_tenants_or_environments_is_refused_unless_both_share_it() {
     let office = Office::new().await;
     let Office { acme, staging, globex, .. } = &office;

@@ -1,4 +1,4 @@
-//! A provider's secret in what the provider says. An answer that repeats it is not handed on.
+//! A secret in what somebody else says. An answer that repeats it is not handed on.
 
 use base64::{
     Engine as _,
@@ -10,17 +10,32 @@ use zeroize::Zeroizing;
 /// Of a shorter secret the forms are not looked for: they would be found in honest answers.
 const LEAST: usize = 8;
 
-/// The forms of a secret: as it is, escaped as in JSON and in URLs, and within base64.
-pub(crate) struct Forms(Vec<Zeroizing<Vec<u8>>>);
+/// The forms of a secret, or of several: as it is, escaped as in JSON and in URLs, and within
+/// base64.
+pub struct Forms(Vec<Zeroizing<Vec<u8>>>);
 
 impl Forms {
     /// Of a secret; of what follows the scheme, if it has one.
-    pub(crate) fn of(secret: &str) -> Self {
-        let token = secret.rsplit(' ').next().unwrap_or_default();
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        Self::of_all([secret])
+    }
+
+    /// Of several secrets that go together, such as a password and the header that it is sent in.
+    #[must_use]
+    pub fn of_all<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut forms = Self(Vec::with_capacity(4));
-        if token.len() < LEAST {
-            return forms;
+        for secret in secrets {
+            forms.add_all(secret.rsplit(' ').next().unwrap_or_default());
         }
+        forms
+    }
+
+    fn add_all(&mut self, token: &str) {
+        if token.len() < LEAST {
+            return;
+        }
+        let forms = self;
         forms.add(token.as_bytes().to_vec());
         let escaped = |escape: &dyn Fn(u8) -> Option<String>| {
             let mut out = Vec::with_capacity(3 * token.len());
@@ -46,7 +61,6 @@ impl Forms {
             forms.add(STANDARD_NO_PAD.encode(groups).into_bytes());
             forms.add(URL_SAFE_NO_PAD.encode(groups).into_bytes());
         }
-        forms
     }
 
     fn add(&mut self, form: Vec<u8>) {
@@ -57,12 +71,13 @@ impl Forms {
     }
 
     /// Each of them.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn each(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(|form| form.as_slice())
     }
 
     /// Whether one of them is in there.
-    pub(crate) fn found_in(&self, bytes: &[u8]) -> bool {
+    #[must_use]
+    pub fn found_in(&self, bytes: &[u8]) -> bool {
         self.each().any(|form| memmem::find(bytes, form).is_some())
     }
 }
@@ -97,6 +112,18 @@ mod tests {
         for text in ["", "sk-a", "sk-a/b+c", "an honest answer", "0123456789"] {
             assert!(!said(text), "{text}");
         }
+    }
+
+    #[test]
+    fn of_several_each_is_found() {
+        let forms = Forms::of_all(["first-secret", "Basic c2Vjb25kOnNlY3JldA==", "short"]);
+        for said in ["it is first-secret", "c2Vjb25kOnNlY3JldA==", "it+is%20first-secret"] {
+            assert!(forms.found_in(said.as_bytes()), "{said}");
+        }
+        for said in ["short", "Basic", "second:secret", "first", ""] {
+            assert!(!forms.found_in(said.as_bytes()), "{said}");
+        }
+        assert_eq!(Forms::of_all([]).each().count(), 0);
     }
 
     #[test]
