@@ -1,6 +1,6 @@
 //! What is asked of the gate: one use of one surface.
 
-use ids::{ProviderId, RequestId, StepId};
+use ids::{AccountId, ProviderId, RequestId, StepId};
 
 /// What can be asked of the model surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,46 @@ pub enum Use {
     Collections,
 }
 
+/// What a tool does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing changes.
+    Read,
+    /// Something changes.
+    Write,
+    /// Something is lost.
+    Destructive,
+}
+
+impl Effect {
+    /// As policies have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Destructive => "destructive",
+        }
+    }
+}
+
+/// A call of a tool, with its final arguments: nothing changes them after the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// What the tool does, by its contract.
+    pub effect: Effect,
+    /// The tool, as agents call it.
+    pub tool: String,
+    /// Where it is.
+    pub upstream: ProviderId,
+    /// The external account that the call is for.
+    pub account: Option<AccountId>,
+    /// `pointer=value` of every scalar among the arguments.
+    pub arguments: Vec<String>,
+    /// The amount, in hundredths, where the contract says where it stands.
+    pub amount: Option<i64>,
+}
+
 /// What a tenant can read of its own records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -81,6 +121,8 @@ pub(crate) enum Resource {
     Run,
     Collection,
     Log,
+    Tool,
+    Inbox,
 }
 
 /// What is fixed about an action; the one place that lists them all.
@@ -96,7 +138,7 @@ const fn kind(surface: &'static str, action: &'static str, grant: &'static str) 
     Kind { surface, action, grant }
 }
 
-pub(crate) static KINDS: [Kind; 16] = [
+pub(crate) static KINDS: [Kind; 22] = [
     kind("model", "chat", "model:chat"),
     kind("model", "models", "model:models"),
     kind("model", "responses", "model:responses"),
@@ -113,6 +155,12 @@ pub(crate) static KINDS: [Kind; 16] = [
     kind("memory", "collections", "memory:collections"),
     kind("records", "audit", "audit:read"),
     kind("records", "runs", "records:read"),
+    kind("tools", "list", "tools:list"),
+    kind("tools", "read", "tools:read"),
+    kind("tools", "write", "tools:write"),
+    kind("tools", "destructive", "tools:destructive"),
+    kind("reviews", "read", "reviews:read"),
+    kind("reviews", "decide", "reviews:decide"),
 ];
 
 /// One use of a surface, before it is known whether it may happen.
@@ -128,6 +176,8 @@ pub struct Hop {
     pub(crate) step: Option<StepId>,
     pub(crate) bytes_in: u64,
     pub(crate) stream: bool,
+    /// Of a call of a tool: what policies decide on.
+    pub(crate) call: Option<Box<ToolCall>>,
 }
 
 impl Hop {
@@ -198,6 +248,36 @@ impl Hop {
         Self::of(kind, Resource::Log, log, request)
     }
 
+    /// A look at the tools that there are.
+    #[must_use]
+    pub fn tools(request: RequestId) -> Self {
+        Self::of(16, Resource::Tool, "*", request)
+    }
+
+    /// A call of a tool, on its final arguments.
+    #[must_use]
+    pub fn tool(call: ToolCall, request: RequestId) -> Self {
+        let (kind, touch) = match call.effect {
+            Effect::Read => (17, Touch::Read),
+            Effect::Write => (18, Touch::Write),
+            Effect::Destructive => (19, Touch::Write),
+        };
+        let mut hop = Self::of(kind, Resource::Tool, &call.tool, request).touching(touch);
+        hop.providers.push(call.upstream.clone());
+        hop.call = Some(Box::new(call));
+        hop
+    }
+
+    /// A look at what waits for a decision, or a decision of the tenant's own approver.
+    #[must_use]
+    pub fn review(touch: Touch, request: RequestId) -> Self {
+        let kind = match touch {
+            Touch::Read => 20,
+            Touch::Write => 21,
+        };
+        Self::of(kind, Resource::Inbox, "reviews", request).touching(touch)
+    }
+
     fn of(kind: usize, resource: Resource, target: &str, request: RequestId) -> Self {
         Self {
             kind,
@@ -209,6 +289,7 @@ impl Hop {
             step: None,
             bytes_in: 0,
             stream: false,
+            call: None,
         }
     }
 
@@ -290,8 +371,10 @@ impl Hop {
         match self.resource {
             Resource::Route => !self.providers.is_empty() || self.target == "*",
             // One of a few words.
-            Resource::Account | Resource::Log => true,
+            Resource::Account | Resource::Log | Resource::Inbox => true,
             Resource::Collection => self.target == "*",
+            // What policies say of a call depends on its arguments.
+            Resource::Tool => self.call.is_none(),
             Resource::Shelf | Resource::Run => false,
         }
     }
@@ -340,7 +423,26 @@ mod tests {
             let is = (hop.surface(), hop.action(), hop.grant(), hop.target());
             assert_eq!(is, ("records", *name, *grant, *name));
         }
-        assert_eq!(hops.len() + read.len(), KINDS.len());
+        let called = |effect| ToolCall {
+            effect,
+            tool: "refund".to_owned(),
+            upstream: "crm".parse().unwrap(),
+            account: None,
+            arguments: Vec::new(),
+            amount: None,
+        };
+        let tools = [
+            (Hop::tools(request), "tools:list"),
+            (Hop::tool(called(Effect::Read), request), "tools:read"),
+            (Hop::tool(called(Effect::Write), request), "tools:write"),
+            (Hop::tool(called(Effect::Destructive), request), "tools:destructive"),
+            (Hop::review(Touch::Read, request), "reviews:read"),
+            (Hop::review(Touch::Write, request), "reviews:decide"),
+        ];
+        for (hop, grant) in &tools {
+            assert_eq!(hop.grant(), *grant);
+        }
+        assert_eq!(hops.len() + read.len() + tools.len(), KINDS.len());
         for name in [Kept::Responses, Kept::Conversations] {
             assert_eq!((kept(name).grant(), kept(name).target()), ("model:responses", name.name()));
         }

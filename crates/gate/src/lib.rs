@@ -52,7 +52,7 @@ mod words;
 pub use admission::{Admission, InFlight, Permit, Refusal};
 pub use error::{Coded, Error};
 pub use gate::Gate;
-pub use hop::{Action, Hop, Kept, Reading, Touch, Use};
+pub use hop::{Action, Effect, Hop, Kept, Reading, ToolCall, Touch, Use};
 pub use pass::{Meter, Pass, Tally};
 pub use policy::{Described, MAX_POLICY_BYTES, Policies, Version};
 pub use words::SCHEMA;

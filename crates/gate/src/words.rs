@@ -67,6 +67,8 @@ pub(crate) struct Vocabulary {
     run: EntityTypeName,
     collection: EntityTypeName,
     log: EntityTypeName,
+    tool: EntityTypeName,
+    inbox: EntityTypeName,
     /// By the index of the hop's kind.
     actions: [EntityUid; KINDS.len()],
     action_entities: Vec<Entity>,
@@ -101,6 +103,8 @@ impl Vocabulary {
             run: named("Run")?,
             collection: named("Collection")?,
             log: named("Log")?,
+            tool: named("Tool")?,
+            inbox: named("Inbox")?,
             action_entities: schema.action_entities()?.into_iter().collect(),
             schema,
             actions,
@@ -149,10 +153,7 @@ impl Vocabulary {
         let resource = self.resource(hop, provider)?;
         let asked = resource.uid();
         entities.push(resource);
-        let context = Context::from_pairs([
-            ("bytes".to_owned(), Expr::new_long(i64::try_from(hop.bytes_in).unwrap_or(i64::MAX))),
-            ("stream".to_owned(), Expr::new_bool(hop.stream)),
-        ])?;
+        let context = Context::from_pairs(context(facts, hop))?;
         let action = self.actions[hop.kind].clone();
         let request = Request::new(agent, action, asked, context, schema)?;
         Ok((request, Entities::from_entities(entities, schema)?))
@@ -166,13 +167,40 @@ impl Vocabulary {
             Resource::Run => (&self.run, false),
             Resource::Collection => (&self.collection, false),
             Resource::Log => (&self.log, false),
+            Resource::Tool => (&self.tool, false),
+            Resource::Inbox => (&self.inbox, false),
         };
         let mut about = HashMap::from([("name".to_owned(), text(&hop.target))]);
         if let Some(provider) = provider.filter(|_| of_provider) {
             about.insert("provider".to_owned(), text(provider.as_str()));
         }
+        if let Some(call) = &hop.call {
+            about.insert("upstream".to_owned(), text(call.upstream.as_str()));
+            if let Some(account) = &call.account {
+                about.insert("account".to_owned(), text(account.as_str()));
+            }
+        }
         Ok(Entity::new(uid(kind, &hop.target), about, HashSet::new())?)
     }
+}
+
+/// What is asked, beside by whom and of what.
+fn context(facts: &Facts<'_>, hop: &Hop) -> Vec<(String, Expr)> {
+    let bytes = i64::try_from(hop.bytes_in).unwrap_or(i64::MAX);
+    let mut context = vec![
+        ("bytes".to_owned(), Expr::new_long(bytes)),
+        ("stream".to_owned(), Expr::new_bool(hop.stream)),
+    ];
+    if let Some(call) = &hop.call {
+        let arguments = call.arguments.iter().map(|argument| text(argument));
+        context.push(("effect".to_owned(), text(call.effect.name())));
+        context.push(("environment".to_owned(), text(facts.environment)));
+        context.push(("arguments".to_owned(), Expr::new_set(arguments)));
+        if let Some(amount) = call.amount {
+            context.push(("amount".to_owned(), Expr::new_long(amount)));
+        }
+    }
+    context
 }
 
 fn attributes(facts: &Facts<'_>) -> HashMap<String, Expr> {
@@ -208,6 +236,17 @@ mod tests {
     use super::*;
     use crate::{Action, Kept, Reading, Touch, Use};
 
+    fn called(effect: crate::Effect) -> crate::ToolCall {
+        crate::ToolCall {
+            effect,
+            tool: "refund".to_owned(),
+            upstream: "crm".parse().unwrap(),
+            account: (effect != crate::Effect::Read).then(|| "acct \"\\".parse().unwrap()),
+            arguments: vec!["/currency=EUR".to_owned(), "/a~1b=\"".to_owned()],
+            amount: (effect != crate::Effect::Write).then_some(i64::MIN),
+        }
+    }
+
     /// The shortcut of [`Vocabulary::ask`] without a schema is sound: what is built conforms,
     /// whatever is present or absent, however large.
     #[test]
@@ -234,6 +273,12 @@ mod tests {
             Hop::memory(Use::Collections, "docs", request),
             Hop::records(Reading::Audit, request),
             Hop::records(Reading::Runs, request),
+            Hop::tools(request),
+            Hop::tool(called(crate::Effect::Read), request),
+            Hop::tool(called(crate::Effect::Write), request),
+            Hop::tool(called(crate::Effect::Destructive), request),
+            Hop::review(Touch::Read, request),
+            Hop::review(Touch::Write, request),
         ];
         let words = vocabulary();
         for mask in 0..16_u8 {
