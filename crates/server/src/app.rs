@@ -13,12 +13,15 @@ use ids::{Clock, Entropy, Millis};
 use memory::Memory;
 use model::ModelHop;
 use records::{Audit, Recorder};
+use reviews::Reviews;
 use scope::{Doors, SigningKey, SystemScope, TokenKeys};
 use store::Store;
+use tools::{AssertionKeys, Tools};
 use vault::{Credentials, Seed, Vault};
 
 use crate::{
     Error, Settings,
+    data::mcp::Calls,
     extract::Extract,
     load::Load,
     metrics::Metrics,
@@ -27,10 +30,15 @@ use crate::{
 
 /// What the vault keeps the seeds of our tokens' keys under.
 pub(crate) const TOKEN_KEYS: &str = "tenant tokens";
+/// What the vault keeps the seeds under that sign assertions and receipts.
+pub(crate) const TOOL_KEYS: &str = "tool assertions";
+
+/// Where tools are, as a resource of its own (RFC 9728, section 3.1).
+pub(crate) const MCP: &str = "/mcp";
 
 /// Grants of no route: `memory:subjects` lets its holder reach what every end user of the tenant
-/// keeps.
-const LIFTING: [&str; 1] = ["memory:subjects"];
+/// keeps; which tools lose something, contracts say.
+const LIFTING: [&str; 2] = ["memory:subjects", "tools:destructive"];
 
 /// Everything that one deployment consists of.
 pub(crate) struct App {
@@ -52,6 +60,12 @@ pub(crate) struct App {
     pub(crate) semantic: Semantic,
     pub(crate) model: ModelHop,
     pub(crate) memory: Memory,
+    pub(crate) reviews: Reviews,
+    pub(crate) tools: Tools,
+    /// What signs assertions and receipts.
+    pub(crate) tool_keys: AssertionKeys,
+    /// Calls of tools that are under way.
+    pub(crate) calls: Calls,
     pub(crate) load: Load,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) extract: Extract,
@@ -74,17 +88,21 @@ pub(crate) struct App {
 pub(crate) struct Public {
     resource: String,
     challenge: HeaderValue,
+    mcp_challenge: HeaderValue,
 }
 
 impl Public {
     /// A resource's metadata and the challenge that points to it (RFC 9728, section 5.1).
     pub(crate) fn new(resource: String) -> Result<Self, Error> {
         let at = resource.trim_end_matches('/');
-        let challenge =
-            format!("Bearer resource_metadata=\"{at}/.well-known/oauth-protected-resource\"");
-        let challenge = HeaderValue::from_str(&challenge)
-            .map_err(|_| Error::settings("identity.resource", "a URL"))?;
-        Ok(Self { resource, challenge })
+        let challenge = |of: &str| {
+            let told = format!(
+                "Bearer resource_metadata=\"{at}/.well-known/oauth-protected-resource{of}\""
+            );
+            HeaderValue::from_str(&told).map_err(|_| Error::settings("identity.resource", "a URL"))
+        };
+        let (challenge, mcp_challenge) = (challenge("")?, challenge(MCP)?);
+        Ok(Self { resource, challenge, mcp_challenge })
     }
 }
 
@@ -98,9 +116,10 @@ impl App {
         self.public.get().map_or("", |public| public.resource.as_str())
     }
 
-    /// What `WWW-Authenticate` says on the data plane.
-    pub(crate) fn challenge(&self) -> Option<&HeaderValue> {
-        self.public.get().map(|public| &public.challenge)
+    /// What `WWW-Authenticate` says on the data plane, at this path.
+    pub(crate) fn challenge(&self, path: &str) -> Option<&HeaderValue> {
+        let public = self.public.get()?;
+        Some(if path == MCP { &public.mcp_challenge } else { &public.challenge })
     }
 
     /// Every grant that there is: those that a route needs, and those that lift a bound.

@@ -10,9 +10,11 @@ pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod probe;
 pub(crate) mod reading;
+pub(crate) mod reviews;
 pub(crate) mod staff;
 pub(crate) mod tenants;
 pub(crate) mod token;
+pub(crate) mod tools;
 
 use std::{fmt::Display, time::Duration};
 

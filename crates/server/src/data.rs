@@ -2,14 +2,19 @@
 
 pub(crate) mod body;
 pub(crate) mod cache;
+mod claims;
+pub(crate) mod mcp;
 pub(crate) mod memory;
 pub(crate) mod model;
 pub(crate) mod own;
 pub(crate) mod public;
 pub(crate) mod qdrant;
 pub(crate) mod raw;
+pub(crate) mod receipts;
 pub(crate) mod resources;
+pub(crate) mod reviews;
 pub(crate) mod state;
+pub(crate) mod tools;
 
 use gate::Hop;
 use ids::StepId;

@@ -12,15 +12,18 @@ use ids::{Clock, Entropy, OperatorName, OsEntropy, SystemClock, TenantId};
 use memory::Memory;
 use model::{Embeddings, Handles, ModelHop, Parts, Salts};
 use records::{Audit, Recorder};
+use reviews::Reviews;
 use scope::{Digester, Doors, Kind, Maintenance, Right, Secret, SystemScope, TokenKeys};
 use store::Store;
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tools::{AssertionKeys, Tools};
 use vault::{Credentials, EnvRoot, FileRoot, KeyProvider, Vault};
 
 use crate::{
     App, Error, RootKey, Settings,
-    app::{TOKEN_KEYS, signing_keys},
+    app::{TOKEN_KEYS, TOOL_KEYS, signing_keys},
+    data::mcp::Calls,
     erase,
     extract::Extract,
     jwks,
@@ -28,6 +31,7 @@ use crate::{
     metrics::Metrics,
     restore,
     selfprobe::Prober,
+    webhook::Webhooks,
 };
 
 /// How often expired rows, idle connections and old keys are let go.
@@ -44,7 +48,7 @@ const TELLINGS: u32 = 5;
 /// Serves nothing by itself.
 pub struct Deployment {
     pub(crate) app: Arc<App>,
-    upkeep: [JoinHandle<()>; 2],
+    upkeep: [JoinHandle<()>; 3],
     stop: CancellationToken,
 }
 
@@ -151,7 +155,10 @@ impl Deployment {
         let (tended, stopping) = (Arc::clone(&app), stop.clone());
         let indexes = system(Maintenance::Storage)
             .spawn(|_| async move { tend_indexes(&tended, &stopping).await });
-        Ok(Self { app, upkeep: [rows, indexes], stop })
+        let (tended, stopping) = (Arc::clone(&app), stop.clone());
+        let writes = system(Maintenance::Storage)
+            .spawn(|system| async move { tend_writes(&tended, &system, &stopping).await });
+        Ok(Self { app, upkeep: [rows, indexes, writes], stop })
     }
 
     /// Brings who probes it while it is served; without, nobody does.
@@ -225,6 +232,10 @@ async fn compose(
     let model = model(&ground, &settings, (&credentials, &cache, &semantic))?;
     let embedder = Embeddings::new(Arc::clone(&gate), model.clone());
     let memory = memory(&ground, &settings, embedder)?;
+    let reviews = reviews(&ground, &settings)?;
+    let keys_of_tools = ground.vault.signing_seeds(&ground.system, TOOL_KEYS).await?;
+    let tool_keys = AssertionKeys::from_seeds(keys_of_tools.iter().map(vault::Seed::expose));
+    let tools = tools(&ground, &settings, &tool_keys, (&credentials, &reviews, &doors, &audit))?;
     let Ground { system, clock, entropy, store, vault } = ground;
     Ok(App {
         started: clock.now(),
@@ -248,6 +259,10 @@ async fn compose(
         semantic,
         model,
         memory,
+        reviews,
+        tools,
+        tool_keys,
+        calls: Calls::default(),
         system,
         ready: AtomicBool::new(false),
         public: OnceLock::new(),
@@ -257,6 +272,30 @@ async fn compose(
         selfprobe: crate::selfprobe::SelfProbe::default(),
         erasing: erase::Erasing::default(),
     })
+}
+
+/// Who calls tools.
+fn tools(
+    ground: &Ground,
+    settings: &Settings,
+    keys: &AssertionKeys,
+    (credentials, reviews, doors, audit): (&Credentials, &Reviews, &Arc<Doors>, &Audit),
+) -> Result<Tools, Error> {
+    let Ground { clock, entropy, store, vault, .. } = ground;
+    let parts = tools::Parts {
+        store: store.clone(),
+        vault: vault.clone(),
+        credentials: credentials.clone(),
+        reviews: reviews.clone(),
+        doors: Arc::clone(doors),
+        audit: Arc::new(audit.clone()),
+        keys: keys.clone(),
+        issuer: settings.identity.issuer.clone(),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        system: system(Maintenance::Storage),
+    };
+    Ok(Tools::open(settings.tools.clone(), parts)?)
 }
 
 async fn audit(ground: &Ground, settings: &Settings) -> Result<Audit, Error> {
@@ -366,6 +405,17 @@ fn memory(ground: &Ground, settings: &Settings, by: Embeddings) -> Result<Memory
     Ok(Memory::open(settings.memory.clone(), parts)?)
 }
 
+/// What people decide.
+fn reviews(ground: &Ground, settings: &Settings) -> Result<Reviews, Error> {
+    let Ground { clock, entropy, store, vault, .. } = ground;
+    let own = system(Maintenance::Storage);
+    let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+    let hooks = &settings.reviews.webhooks;
+    let notify = Webhooks::start(hooks, &clock, |name| std::env::var(name).ok())?;
+    let notify = Arc::new(notify);
+    Ok(Reviews::open(settings.reviews.clone(), store, vault, own, clock, entropy, notify)?)
+}
+
 /// Tells the doors of every change of a tenant, before the change returns to its caller.
 fn listen(registry: &Registry, doors: &Arc<Doors>) {
     // Weak: the doors hold the registry.
@@ -404,6 +454,25 @@ async fn tend_indexes(app: &App, stop: &CancellationToken) {
     }
 }
 
+/// At start, and now and then: writes of which it is not known whether they were done.
+async fn tend_writes(app: &App, system: &SystemScope, stop: &CancellationToken) {
+    let mut due = tokio::time::interval(Tools::RESUME_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let resuming = async {
+            due.tick().await;
+            if let Err(error) = app.tools.resume(system).await {
+                tracing::error!(code = error.code(), %error, "open writes could not be looked up");
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = resuming => {}
+        }
+    }
+}
+
 async fn now_and_then<F: Future<Output = usize>>(work: impl Fn() -> F) {
     let mut due = tokio::time::interval(TENDING);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -438,6 +507,7 @@ async fn tend(app: &App, system: &SystemScope, stop: &CancellationToken) {
             () = tidying => {}
         }
         app.model.tidy();
+        app.tools.tidy();
         if let Err(error) = app.retire_signing().await {
             tracing::error!(code = error.code(), %error, "old signing keys could not be retired");
         }

@@ -67,6 +67,12 @@ pub enum Error {
     /// The model surface.
     #[error(transparent)]
     Model(#[from] model::Error),
+    /// Reviews.
+    #[error(transparent)]
+    Reviews(#[from] reviews::Error),
+    /// The tools surface.
+    #[error(transparent)]
+    Tools(#[from] tools::Error),
 }
 
 impl Error {
@@ -91,6 +97,8 @@ impl Error {
             Self::Memory(error) => error.code(),
             Self::Gate(error) => error.code(),
             Self::Model(error) => error.code(),
+            Self::Reviews(error) => error.code(),
+            Self::Tools(error) => error.code(),
         }
     }
 }

@@ -89,7 +89,7 @@ impl Extract {
 
 /// Whether two names are the same word, whatever the case, `-` and `_`: as fields of a body are
 /// compared.
-fn same(a: &str, b: &str) -> bool {
+pub(crate) fn same(a: &str, b: &str) -> bool {
     fn folded(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().filter(|b| !matches!(b, b'-' | b'_')).map(|b| b.to_ascii_lowercase())
     }

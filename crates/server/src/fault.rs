@@ -24,6 +24,8 @@ pub enum Shape {
     Anthropic,
     /// Qdrant's: `{"status":{"error"},"result","time"}`, with our code beside the message.
     Qdrant,
+    /// JSON-RPC's, as MCP has it: `{"jsonrpc","error":{"code","message","data":{"code"}}}`.
+    Mcp,
     /// RFC 9457.
     Native,
     /// RFC 6749, section 5.2.
@@ -33,11 +35,20 @@ pub enum Shape {
 impl Shape {
     /// The form for a path, known or not.
     pub(crate) fn of(path: &str) -> Self {
-        const NATIVE: [&str; 5] =
-            ["/v1/cache/", "/v1/state/", "/v1/memory/", "/v1/audit", "/v1/runs/"];
+        const NATIVE: [&str; 7] = [
+            "/v1/cache/",
+            "/v1/state/",
+            "/v1/memory/",
+            "/v1/audit",
+            "/v1/runs/",
+            "/v1/receipts",
+            "/v1/reviews",
+        ];
         let below = path.strip_prefix("/qdrant");
         if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             Self::Qdrant
+        } else if path == "/mcp" {
+            Self::Mcp
         } else if path.starts_with("/v1/messages") {
             Self::Anthropic
         } else if path.starts_with("/v1/") && !NATIVE.iter().any(|own| path.starts_with(own)) {
@@ -97,6 +108,7 @@ impl Fault {
             Shape::OpenAi => ("application/json", openai(status, code, &message)),
             Shape::Anthropic => ("application/json", anthropic(status, code, &message, request)),
             Shape::Qdrant => ("application/json", qdrant(code, &message)),
+            Shape::Mcp => ("application/json", mcp(status, code, &message)),
             Shape::Native => ("application/problem+json", problem(status, code, &message)),
             Shape::OAuth => ("application/json", oauth(status, code, &message)),
         };
@@ -107,6 +119,9 @@ impl Fault {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if shape == Shape::Mcp && status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
         }
         if status == StatusCode::UNAUTHORIZED {
             let plain = HeaderValue::from_static("Bearer");
@@ -153,6 +168,40 @@ fn anthropic(
 /// Clients show what stands in `error`, and nothing else.
 fn qdrant(code: &str, message: &str) -> serde_json::Value {
     json!({"status": {"error": message, "code": code}, "result": null, "time": 0.0})
+}
+
+/// What was not read as a message has no id to answer to.
+fn mcp(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
+    let rpc = match status.as_u16() {
+        400 | 405 | 413 => -32600,
+        500 => -32603,
+        _ => -32000,
+    };
+    json!({"jsonrpc": "2.0", "error": {"code": rpc, "message": message, "data": {"code": code}}})
+}
+
+/// A refusal of one message of MCP, under the id that its caller gave it.
+pub(crate) struct McpError {
+    /// JSON-RPC's code.
+    pub(crate) rpc: i32,
+    /// Ours.
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) id: Option<serde_json::Value>,
+}
+
+impl McpError {
+    pub(crate) fn into_response(self) -> Result<Response, Fault> {
+        let Self { rpc, code, message, id } = self;
+        let mut told = mcp(status_of(code), code, &message);
+        told["error"]["code"] = rpc.into();
+        if let Some(id) = id {
+            told["id"] = id;
+        }
+        let mut response = crate::ask::json_answer(status_of(code), &told)?;
+        response.extensions_mut().insert(Coded(code));
+        Ok(response)
+    }
 }
 
 fn problem(status: StatusCode, code: &str, message: &str) -> serde_json::Value {
@@ -202,10 +251,21 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         | "model.no_credential"
         | "model.tool"
         | "model.handles_full"
+        | "tool.argument_bound"
+        | "tool.argument_refused"
+        | "tool.no_account"
+        | "tool.no_credential"
+        | "tool.drifted"
+        | "approval.refused"
+        | "review.same_person"
+        | "request.origin"
         | "memory.out_of_reach" => 403,
         "not_found"
         | "model.unknown"
         | "model.handle"
+        | "tool.unknown"
+        | "tool.handle"
+        | "review.missing"
         | "memory.no_collection"
         | "memory.no_point"
         | "directory.missing"
@@ -215,6 +275,12 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         "directory.exists"
         | "directory.alias_taken"
         | "directory.full"
+        | "tool.suggested"
+        | "tool.in_flight"
+        | "tool.input_required"
+        | "tool.outcome_unknown"
+        | "review.settled"
+        | "review.other"
         | "memory.exists"
         | "vault.duplicate"
         | "vault.in_use"
@@ -224,17 +290,22 @@ pub(crate) fn status_of(code: &str) -> StatusCode {
         "state.conflict" => 412,
         "request.too_large" | "store.too_large" => 413,
         "request.host" => 421,
-        "limit.concurrency" | "memory.busy" => 429,
+        "limit.concurrency" | "memory.busy" | "review.waiting" => 429,
         "upstream.redirect"
         | "upstream.unreachable"
         | "upstream.malformed"
         | "upstream.too_large"
         | "upstream.credential"
+        | "upstream.refused"
+        | "tool.credential"
+        | "tool.result_out_of_scope"
         | "upstream.error" => 502,
         "scope.unavailable" | "limit.connections" | "server.draining" | "store.read_only"
         | "store.busy" | "store.closed" => 503,
         "upstream.timeout" => 504,
-        "store.full" | "state.full" | "memory.full" => 507,
+        "approval.required" => 202,
+        "store.full" | "state.full" | "memory.full" | "tool.intents_full" | "review.full" => 507,
+        "review.quarantine_full" => 503,
         _ => 500,
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -348,6 +419,34 @@ impl From<model::Error> for Fault {
     }
 }
 
+impl From<reviews::Error> for Fault {
+    fn from(error: reviews::Error) -> Self {
+        match error {
+            reviews::Error::Store(error) => error.into(),
+            reviews::Error::Vault(error) => error.into(),
+            reviews::Error::Scope(error) => error.into(),
+            error @ reviews::Error::Waiting(_) => {
+                Self::new(error.code(), error.to_string()).after(Some(1))
+            }
+            error => Self::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<tools::Error> for Fault {
+    fn from(error: tools::Error) -> Self {
+        match error {
+            tools::Error::Scope(error) => error.into(),
+            tools::Error::Gate(error) => error.into(),
+            tools::Error::Vault(error) => error.into(),
+            tools::Error::Store(error) => error.into(),
+            tools::Error::Reviews(error) => error.into(),
+            tools::Error::Internal(why) => Self::internal(&std::io::Error::other(why)),
+            error => Self::new(error.code(), error.to_string()),
+        }
+    }
+}
+
 impl From<ids::Error> for Fault {
     fn from(error: ids::Error) -> Self {
         Self::malformed(error.to_string())
@@ -398,6 +497,10 @@ mod tests {
             ("/qdrant/", Shape::Qdrant),
             ("/qdrant/collections/c/points/query", Shape::Qdrant),
             ("/qdrants", Shape::Native),
+            ("/mcp", Shape::Mcp),
+            ("/mcp/x", Shape::Native),
+            ("/tools/crm/contacts", Shape::Native),
+            ("/v1/receipts", Shape::Native),
             ("/oauth/token", Shape::OAuth),
             ("/admin/v1/tenants", Shape::Native),
             ("/", Shape::Native),

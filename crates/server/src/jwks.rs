@@ -113,7 +113,7 @@ impl KeyUrl {
 }
 
 /// TLS as everywhere here: rustls over ring, with Mozilla's roots.
-fn roots() -> Result<rustls::ClientConfig, Error> {
+pub(crate) fn roots() -> Result<rustls::ClientConfig, Error> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let config = rustls::ClientConfig::builder_with_provider(provider)

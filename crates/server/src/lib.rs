@@ -11,6 +11,7 @@
 //! answer that an HTTP cache may keep.
 
 mod app;
+mod approved;
 mod ask;
 mod control;
 mod data;
@@ -42,6 +43,7 @@ mod serve;
 mod settings;
 mod stall;
 mod tls;
+mod webhook;
 
 use app::App;
 use routes::Plane;

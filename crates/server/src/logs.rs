@@ -21,7 +21,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = match log.level.parse::<tracing::Level>() {
-        Ok(level) => format!("warn,bulkhead={level}"),
+        // The MCP SDK warns with what callers and upstreams said.
+        Ok(level) => format!("warn,rmcp=error,bulkhead={level}"),
         Err(_) => log.level.clone(),
     };
     let filter = EnvFilter::try_new(filter)

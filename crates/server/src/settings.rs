@@ -44,6 +44,10 @@ pub struct Settings {
     pub state: cache::StateSettings,
     /// Collections: their bounds, what their indexes cost, what workflows are held to.
     pub memory: memory::MemorySettings,
+    /// Tools: where they are, and what holds for each.
+    pub tools: tools::Settings,
+    /// What people decide: bounds, and who is told.
+    pub reviews: reviews::Settings,
     /// Who may do what, beyond grants.
     pub policy: Policy,
     /// Where data and keys lie.
@@ -71,6 +75,8 @@ impl Default for Settings {
             semantic: cache::SemanticSettings::default(),
             state: cache::StateSettings::default(),
             memory: memory::MemorySettings::default(),
+            tools: tools::Settings::default(),
+            reviews: reviews::Settings::default(),
             policy: Policy::default(),
             storage: Storage::default(),
             records: records::Options::default(),
@@ -289,6 +295,10 @@ impl Settings {
         }
         self.policy.file.iter_mut().for_each(join);
         self.memory.index_dir.iter_mut().for_each(join);
+        for upstream in &mut self.tools.upstreams {
+            upstream.ca_file.iter_mut().for_each(join);
+            upstream.openapi.iter_mut().for_each(join);
+        }
         for tls in [&mut self.data.tls, &mut self.control.tls].into_iter().flatten() {
             join(&mut tls.certificate);
             join(&mut tls.key);
@@ -342,7 +352,36 @@ impl Settings {
             let rule = format!("{name}: names that begin with {} are ours", selfprobe::PREFIX);
             return Err(Error::settings("model", rule));
         }
-        Ok(())
+        self.check_tools()
+    }
+
+    /// Credentials are stored by the name of what they are for, so that no two things have one.
+    fn check_tools(&self) -> Result<(), Error> {
+        let field = "tools.upstreams";
+        for upstream in &self.tools.upstreams {
+            let id = upstream.id.as_str();
+            if self.model.providers.iter().any(|provider| provider.id == upstream.id) {
+                let rule = format!("{id}: a provider of models has that name");
+                return Err(Error::settings(field, rule));
+            }
+            if selfprobe::is_reserved(id) {
+                let rule = format!("{id}: names that begin with {} are ours", selfprobe::PREFIX);
+                return Err(Error::settings(field, rule));
+            }
+        }
+        let origin = |text: &String| {
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            rest.is_some_and(|host| {
+                let host = host.strip_suffix('/').unwrap_or(host);
+                !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' '])
+            })
+        };
+        match self.tools.origins.iter().all(origin) {
+            true => Ok(()),
+            false => {
+                Err(Error::settings("tools.origins", "origins, such as https://app.example.com"))
+            }
+        }
     }
 }
 
@@ -457,6 +496,13 @@ mod tests {
             (r#"{"memory":{"dimension":1}}"#, "`dimension`"),
             (r#"{"data":{"hosts":["https://x"]}}"#, "data.hosts"),
             (r#"{"data":{"address":"127.0.0.1:8643"}}"#, "control.address"),
+            (r#"{"tools":{"origins":["app.example.com"]}}"#, "tools.origins"),
+            (r#"{"tools":{"origins":["https://*"]}}"#, "tools.origins"),
+            (
+                r#"{"model":{"providers":[{"id":"crm","base_url":"http://localhost"}]},
+                "tools":{"upstreams":[{"id":"crm","kind":"http","url":"http://localhost"}]}}"#,
+                "tools.upstreams",
+            ),
             (r#"{"identity":{"issuer":""}}"#, "identity.issuer"),
             (r#"{"identity":{"tenant_headers":["x y"]}}"#, "identity.tenant_headers"),
             (r#"{"identity":{"tenant_headers":["authorization"]}}"#, "identity.tenant_headers"),

@@ -17,15 +17,18 @@ mod it {
     mod kept;
     mod life;
     mod load;
+    mod mcp;
     mod memories;
     mod models;
     mod probing;
     mod ratchet;
     mod reload;
+    mod reviews;
     mod revocation;
     mod rig;
     mod similar;
     mod state;
+    mod tools;
     mod two_tenants;
     mod upstream;
     mod wire;

@@ -55,8 +55,10 @@ pub(crate) async fn set(
     let provider: ProviderId = ask.id("provider")?;
     let tenant = super::tenant(&app, &ask).await?;
     let there = |known: &&model::Provider| known.id == provider && known.serves(&tenant.id);
-    if !app.settings.model.providers.iter().any(|known| there(&known)) {
-        return Err(Fault::new("directory.missing", "no provider of this name is configured"));
+    let of_tools = app.settings.tools.upstream(&provider).is_some();
+    if !of_tools && !app.settings.model.providers.iter().any(|known| there(&known)) {
+        let none = "no provider or upstream of this name is configured";
+        return Err(Fault::new("directory.missing", none));
     }
     let why = cause(&ask, reason)?;
     let scope = enter(&app, &operator, &ask, "credential.set", &provider, &why).await?;

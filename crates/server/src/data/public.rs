@@ -8,24 +8,44 @@ use serde_json::json;
 
 use crate::{
     App,
+    app::MCP,
     ask::{Ask, json_answer, ok},
     fault::Fault,
 };
 
 pub(crate) async fn jwks(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
-    ok(&app.doors.jwks())
+    let mut keys = app.doors.jwks();
+    // What these sign no door here takes; the companies' own tools and readers of receipts do.
+    let mut own = app.tool_keys.jwks();
+    if let (Some(all), Some(own)) = (keys["keys"].as_array_mut(), own["keys"].as_array_mut()) {
+        all.append(own);
+    }
+    ok(&keys)
 }
 
 /// RFC 9728: where a client that was refused learns whose tokens are accepted.
 pub(crate) async fn resource(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
+    let grants = app.grants();
+    described(&app, app.resource().to_owned(), &grants)
+}
+
+/// The same of `/mcp`, as MCP has it.
+pub(crate) async fn mcp_resource(app: Arc<App>, _: Ask) -> Result<Response, Fault> {
+    let resource = format!("{}{MCP}", app.resource().trim_end_matches('/'));
+    let mut grants = app.grants();
+    grants.retain(|grant| grant.starts_with("tools:"));
+    described(&app, resource, &grants)
+}
+
+fn described(app: &App, resource: String, grants: &[&str]) -> Result<Response, Fault> {
     // Where to go is a URL; the name of our own issuer need not be one.
     let mut servers = app.doors.issuers();
     servers.retain(|issuer| issuer.contains("://"));
     ok(&json!({
-        "resource": app.resource(),
+        "resource": resource,
         "authorization_servers": servers,
         "bearer_methods_supported": ["header"],
-        "scopes_supported": app.grants(),
+        "scopes_supported": grants,
         "resource_name": app.settings.name,
     }))
 }

@@ -164,8 +164,16 @@ pub(crate) fn empty(status: StatusCode, etag: Option<&str>) -> Response {
 
 /// A value as it was put.
 pub(crate) fn value(content_type: &str, etag: &str, bytes: Bytes) -> Response {
+    let mut response = inert(Some(content_type), bytes);
+    tag(&mut response, Some(etag));
+    response
+}
+
+/// Somebody else's bytes: no browser does anything with them.
+pub(crate) fn inert(content_type: Option<&str>, bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
     let headers = response.headers_mut();
+    let content_type = content_type.unwrap_or(BYTES);
     let kind = HeaderValue::from_str(content_type);
     headers.insert(header::CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static(BYTES)));
     if !is_plain(content_type) {
@@ -173,7 +181,6 @@ pub(crate) fn value(content_type: &str, etag: &str, bytes: Bytes) -> Response {
     }
     // Whoever brings a browser to open it anyway has it run nothing.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    tag(&mut response, Some(etag));
     response
 }
 

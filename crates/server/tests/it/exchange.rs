@@ -346,7 +346,7 @@ async fn narrowing_only_removes() {
         ("environment", "staging", "scope.mismatch"),
         ("workflow", "billing", "scope.mismatch"),
         ("run", "r-2", "scope.mismatch"),
-        ("scope", "tools:*", "scope.grant"),
+        ("scope", "queue:*", "scope.grant"),
     ] {
         let reply = rig.exchange(&rig.service, &ask(&[(name, value)])).await;
         assert_eq!((reply.status, reply.code().as_str()), (403, code), "{name}={value}");

@@ -1,6 +1,7 @@
 //! Real leaks of others, each as a test of its name.
 
 mod points;
+mod tools;
 
 use bulkhead_server::routes::{Need, Plane, ROUTES};
 use futures_util::future::join_all;

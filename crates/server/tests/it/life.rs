@@ -324,7 +324,7 @@ async fn refusals_of_the_control_plane_are_recorded() {
         ("subject_token", "acme"),
         ("environment", "live"),
         ("workflow", "support"),
-        ("scope", "tools:*"),
+        ("scope", "queue:*"),
     ];
     rig.exchange(&rig.service, &form).await.refused(403, "scope.grant");
     let log = rig.admin(Method::GET, "/admin/v1/audit?limit=1000", Value::Null).await.good().json();

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Routes that need nothing. More than these would be a decision; fewer is progress.
-const PUBLIC: usize = 6;
+const PUBLIC: usize = 7;
 
 /// Paths of what somebody made, and nobody else has.
 const OBJECTS: [&str; 3] =
@@ -68,6 +68,10 @@ impl Try<'_> {
         if self.route.path == "/v1/files" && self.route.method == "POST" {
             headers.push(FORM);
         }
+        if self.route.path == "/mcp" {
+            headers.push(("content-type", "application/json"));
+            headers.push(("accept", "application/json, text/event-stream"));
+        }
         headers.extend_from_slice(more);
         let method: Method = self.route.method.parse().unwrap();
         self.rig.send(self.route.plane, method, path, &headers, self.body.clone()).await
@@ -95,6 +99,12 @@ struct World {
     batch: String,
     /// What the victim remembers.
     memory: String,
+    /// What the victim's people have to decide, each with its digest: by themselves, and by operators.
+    reviews: [(String, String); 2],
+    /// What proves a write of the victim's.
+    receipt: String,
+    /// What turned up on the victim's hop, and is another's.
+    quarantined: String,
     key: String,
     victim: String,
     /// The same tenant, in another environment.
@@ -128,6 +138,10 @@ impl World {
         let minted = rig.minted("victim", "live", &[("scope", ALL), ("run", &run)]).await;
         let victim = text(&minted, "access_token");
         rig.chat(&victim, "plain", "canary").await.good();
+        for tenant in ["victim", "acme"] {
+            rig.tooled(tenant).await;
+        }
+        rig.crm.keep("canary-note", "acct-victim", "live", "canary");
         for path in [format!("/v1/state/{run}/canary/key"), "/v1/cache/canary/key".to_owned()] {
             rig.call(&victim, Method::PUT, &path, &[], "canary").await.good();
         }
@@ -158,6 +172,24 @@ impl World {
         let payload = json!({"topic": "canary"});
         rig.point(&victim, "canary-docs", json!(1), payload).await.good();
         let memory = post("/v1/memory/canary-notes", json!({"text": "the canary sings"})).await;
+        let asked = async |words: &str| {
+            let headers = [("content-type", "application/json")];
+            let body = json!({"text": words}).to_string();
+            let reply = rig.call(&victim, Method::POST, "/tools/crm/refunds", &headers, body).await;
+            let id = reply.header("x-bulkhead-review").to_owned();
+            let review = rig.get(&victim, &format!("/v1/reviews/{id}")).await.good().json();
+            (id, text(&review, "digest"))
+        };
+        let reviews = [asked("canary one").await, asked("canary two").await];
+        let headers = [("content-type", "application/json")];
+        let body = json!({"text": "canary"}).to_string();
+        rig.call(&victim, Method::POST, "/tools/crm/notes", &headers, body).await.good();
+        let receipts = rig.get(&victim, "/v1/receipts").await.good().json();
+        let receipt = text(&receipts["items"][0], "intent");
+        rig.crm.keep("acme-note", "acct-acme", "live", "canary");
+        rig.get(&victim, "/tools/crm/notes/acme-note").await;
+        let quarantine = rig.admin(Method::GET, "/admin/v1/quarantine", Value::Null).await.good();
+        let quarantined = text(&quarantine.json()["items"][0], "id");
         let events = format!("/v1/runs/{run}/events");
         // Events are written behind the answer.
         while rig.get(&victim, &events).await.status != 200 {}
@@ -204,6 +236,9 @@ impl World {
             lines,
             batch,
             memory,
+            reviews,
+            receipt,
+            quarantined,
         };
         service("small", None).await;
         operator("small", None).await;
@@ -229,12 +264,25 @@ impl World {
             .replace("{name}", "small")
             .replace("{collection}", if memory { "canary-notes" } else { "canary-docs" })
             .replace("{field}", "topic")
-            .replace("{*rest}", "aliases")
+            .replace("{tool}", if pattern.ends_with("/pin") { "mcp_note" } else { "get_note" })
+            .replace("{upstream}", "crm")
+            .replace(
+                "{*rest}",
+                if pattern.starts_with("/tools/") { "notes/canary-note" } else { "aliases" },
+            )
     }
 
     /// What `{id}` is in a path.
     fn id(&self, pattern: &str) -> &str {
+        if pattern.contains("/quarantine/") {
+            return &self.quarantined;
+        }
+        if pattern.contains("/reviews/") {
+            let [own, operators] = &self.reviews;
+            return if pattern.starts_with("/admin/") { &operators.0 } else { &own.0 };
+        }
         match pattern.split('/').nth(2) {
+            Some("receipts") => &self.receipt,
             Some("responses") => &self.response,
             Some("conversations") => &self.conversation,
             Some("files") => &self.file,
@@ -259,7 +307,10 @@ impl World {
                 ("scope", "model:chat"),
             ]);
         }
-        body.replace("$dir", rig.dir.path().to_str().unwrap()).replace("$lines", &self.lines)
+        body.replace("$dir", rig.dir.path().to_str().unwrap())
+            .replace("$lines", &self.lines)
+            .replace("$digest", &self.reviews[0].1)
+            .replace("$other", &self.reviews[1].1)
     }
 }
 
@@ -309,7 +360,12 @@ async fn every_route_against_every_wrong_credential() {
 fn attempt<'a>(rig: &'a Rig, world: &World, tested: &Row) -> Try<'a> {
     let (plane, method, path, body, _) = *tested;
     let route = ROUTES.iter().find(|r| (r.plane, r.method, r.path) == (plane, method, path));
-    Try { rig, route: route.unwrap(), path: world.path(path), body: world.body(rig, body) }
+    let mut at = world.path(path);
+    if path.starts_with("/tools/") && method != "GET" {
+        // Not that of the reading row: the upstream lets everybody change everything.
+        at = format!("/tools/crm/notes{}", if method == "POST" { "" } else { "/canary-put" });
+    }
+    Try { rig, route: route.unwrap(), path: at, body: world.body(rig, body) }
 }
 
 async fn wrong_tenants(attempt: &Try<'_>, world: &World, grant: &str) {
@@ -379,11 +435,41 @@ async fn wrong_tenants(attempt: &Try<'_>, world: &World, grant: &str) {
             assert_eq!((reply.status, reply.body), (none.status, none.body));
             continue;
         }
+        if attempt.route.path.starts_with("/v1/reviews/") {
+            let reply = attempt.with(Some(secret), &[]).await;
+            attempt.refused(what, &reply, 404, "review.missing");
+            let nobodys = attempt.path.replace(&world.reviews[0].0, &"0".repeat(32));
+            let none = attempt.at(&nobodys, Some(secret), &[]).await;
+            assert_eq!((reply.status, reply.body), (none.status, none.body));
+            continue;
+        }
+        if attempt.route.path.starts_with("/v1/receipts/") {
+            let reply = attempt.with(Some(secret), &[]).await;
+            attempt.refused(what, &reply, 404, "not_found");
+            continue;
+        }
         if of_collections(attempt.route.path) {
             foreign_collection(attempt, world, secret).await;
             continue;
         }
         if attempt.route.method == "POST" {
+            continue;
+        }
+        if attempt.route.path == "/mcp" {
+            let reply = attempt.with(Some(secret), &[]).await;
+            attempt.refused(what, &reply, 405, "request.method");
+            continue;
+        }
+        if attempt.route.path.starts_with("/tools/") {
+            // The upstream shows it to everybody; whose it is stands in it.
+            let reply = attempt.with(Some(secret), &[]).await;
+            let told = reply.text();
+            if attempt.route.method == "GET" {
+                assert!(reply.status >= 400, "{:?} {told}", attempt.route);
+            }
+            // The account is the tenant's, in each of its environments.
+            let own = *secret == world.staging;
+            assert!(own || !told.contains("acct-victim"), "{:?} {told}", attempt.route);
             continue;
         }
         // A token is for its own run, which is not the victim's.

@@ -24,12 +24,22 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{probing::Told, upstream::Upstream};
+mod tools;
+
+pub(crate) use tools::{account_of, crm_secret, failure};
+
+use super::{
+    probing::Told,
+    upstream::{
+        Upstream,
+        crm::{self, Crm},
+    },
+};
 
 /// When the tests' clocks begin.
 pub(crate) const NOON: Millis = Millis(1_800_000_000_000);
 /// Every grant that a tenant's credential can use here.
-pub(crate) const ALL: &str = "model:* cache:* state:* memory:* records:* audit:*";
+pub(crate) const ALL: &str = "model:* cache:* state:* memory:* records:* audit:* tools:* reviews:*";
 pub(crate) const TENANTS: [&str; 2] = ["acme", "globex"];
 pub(crate) const ENVIRONMENTS: [&str; 2] = ["live", "staging"];
 
@@ -99,7 +109,8 @@ impl Reply {
     pub(crate) fn code(&self) -> String {
         let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let native = || json["code"].as_str().or_else(|| json["status"]["code"].as_str());
-        let code = json["error"]["code"].as_str().or_else(native);
+        let mcp = || json["error"]["data"]["code"].as_str();
+        let code = json["error"]["code"].as_str().or_else(mcp).or_else(native);
         code.unwrap_or_default().to_owned()
     }
 
@@ -129,6 +140,7 @@ pub(crate) struct Rig {
     addresses: [SocketAddr; 2],
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) upstream: Upstream,
+    pub(crate) crm: Crm,
     pub(crate) settings: Settings,
     /// Of an operator with every right.
     pub(crate) operator: String,
@@ -190,7 +202,9 @@ impl Rig {
         log();
         let dir = TempDir::new().unwrap();
         let upstream = Upstream::start().await;
+        let crm = Crm::start().await;
         let mut settings = settings(dir.path(), upstream.address);
+        settings.tools = serde_json::from_value(crm::tools(crm.address)).unwrap();
         change(&mut settings);
         let clock = Arc::new(ManualClock::at(NOON));
         let ada = "ada".parse().unwrap();
@@ -208,6 +222,7 @@ impl Rig {
             addresses,
             clock,
             upstream,
+            crm,
             settings,
             operator,
             service,

@@ -7,7 +7,9 @@
 
 mod acts;
 mod points;
+mod reviews;
 mod surfaces;
+mod tools;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +21,12 @@ use http::Method;
 use ids::{Entropy as _, OsEntropy};
 use serde_json::{Value, json};
 
-use self::{points::Kept, surfaces::Thing};
+use self::{points::Kept, reviews::Asked, surfaces::Thing, tools::Note};
 use super::rig::{Reply, Rig, log};
 
 const NAMES: [&str; 3] = ["alpha", "bravo", "carol"];
 const PLACES: [&str; 2] = ["live", "staging"];
-const GRANTS: [&str; 16] = [
+const GRANTS: [&str; 22] = [
     "model:chat",
     "model:models",
     "model:responses",
@@ -41,6 +43,12 @@ const GRANTS: [&str; 16] = [
     "memory:subjects",
     "audit:read",
     "records:read",
+    "tools:list",
+    "tools:read",
+    "tools:write",
+    "tools:destructive",
+    "reviews:read",
+    "reviews:decide",
 ];
 /// Of API keys.
 const KEYS: [&str; 7] = [
@@ -125,6 +133,12 @@ struct World {
     notes: BTreeMap<Unit, Vec<Kept>>,
     /// How often points of one's own were found.
     found: u64,
+    /// Notes in the CRM.
+    notes_of_tools: Vec<Note>,
+    /// What waits for a person, or did.
+    asked: Vec<Asked>,
+    /// How often a tool answered with one's own.
+    answered: u64,
     /// How often a value of one's own was read, and what is another's was tried.
     read: u64,
     tried: u64,
@@ -171,6 +185,9 @@ impl World {
             points: BTreeMap::new(),
             notes: BTreeMap::new(),
             found: 0,
+            notes_of_tools: Vec::new(),
+            asked: Vec::new(),
+            answered: 0,
             read: 0,
             tried: 0,
         };
@@ -184,6 +201,7 @@ impl World {
             world.mint(unit).await;
             world.key(unit).await;
         }
+        world.tooled().await;
         world
     }
 
@@ -388,7 +406,7 @@ impl World {
 
     async fn step(&mut self) {
         let (of, unit) = (self.some(), self.dice.roll(self.own.len()));
-        match self.dice.roll(88) {
+        match self.dice.roll(112) {
             0..=11 => self.chats().await,
             12..=16 => self.read(of).await,
             17..=19 => self.mint(unit).await,
@@ -409,6 +427,8 @@ impl World {
             41..=46 => self.cite(of).await,
             47 | 48 => self.cached(of).await,
             49..=63 => self.keep_state(of).await,
+            64..=74 | 100..=111 => self.use_tools(of).await,
+            75..=79 => self.use_reviews(of).await,
             _ => self.collect(of).await,
         }
     }
@@ -439,8 +459,8 @@ async fn nothing_of_one_shows_up_with_another() {
     };
     println!("BULKHEAD_SEED={seed}");
     let mut world = World::new(seed).await;
-    for round in 0..900 {
-        if round == 450 {
+    for round in 0..1_100 {
+        if round == 550 {
             // A restart forgets nothing and remembers nothing that it should not.
             world.rig.stop().await;
             world.rig.serve_again().await;
@@ -454,6 +474,7 @@ async fn nothing_of_one_shows_up_with_another() {
         world.operate(unit).await;
     }
     world.look_upstream();
+    world.look_at_crm();
     let status = world.rig.admin(Method::GET, "/admin/v1/status", Value::Null).await.good().json();
     assert_eq!(status["foreign"], json!({"cache": 0, "vault": 0, "store": 0}));
     let live = world.rig.send(Plane::Data, Method::GET, "/health/ready", &[], "").await;
@@ -467,11 +488,12 @@ async fn nothing_of_one_shows_up_with_another() {
     assert!(!owners(&lines, "r").is_empty(), "the log does name runs: the hunt can find");
     // The positive controls: everybody got their own, the cache was in use, and not all was good.
     let mut figures = String::new();
-    let World { own, hits, refused, read, tried, found, .. } = &world;
+    let World { own, hits, refused, read, tried, found, answered, .. } = &world;
     write!(figures, "{own:?} own, {hits} hits, {refused} refused, ").unwrap();
-    write!(figures, "{read} read, {tried} tried, {found} found").unwrap();
+    write!(figures, "{read} read, {tried} tried, {found} found, {answered} of tools").unwrap();
     println!("{figures}");
     assert!(world.own.iter().all(|own| *own > 3), "{figures}");
     assert!(world.hits > 10 && world.refused > 10, "{figures}");
     assert!(world.read > 10 && world.tried > 10 && world.found > 10, "{figures}");
+    assert!(world.answered > 10, "{figures}");
 }

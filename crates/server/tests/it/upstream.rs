@@ -4,6 +4,7 @@
 //!
 //! What it keeps it shows to every credential: whose it is, is not its business.
 
+pub(crate) mod crm;
 mod keeper;
 mod shapes;
 
