@@ -10,8 +10,10 @@ mod model;
 mod operate;
 mod place;
 mod policy;
+mod review;
 mod span;
 mod tenant;
+mod tool;
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -94,6 +96,12 @@ enum Command {
     /// Collections of points: what there is, whether indexes are right, erasing, adopting Qdrant's
     #[command(subcommand)]
     Collection(collection::Command),
+    /// Reviews: what people have to decide; approve, deny, and what is in quarantine
+    #[command(subcommand)]
+    Review(review::Command),
+    /// Tools: what agents may call, pinned definitions, how far writes go, contracts tried and drafted
+    #[command(subcommand)]
+    Tool(tool::Command),
     /// Print a completion script for your shell
     #[command(after_help = "Example:  bulkhead completions bash > /etc/bash_completion.d/bulkhead")]
     Completions {
@@ -125,6 +133,8 @@ impl Cli {
             Command::Policy(command) => policy::run(command, &place, out).await,
             Command::Model(command) => model::run(command, &place, out).await,
             Command::Collection(command) => collection::run(command, &place.admin()?, out).await,
+            Command::Review(command) => review::run(command, &place.admin()?, out).await,
+            Command::Tool(command) => tool::run(command, &place, out).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "bulkhead", &mut script);

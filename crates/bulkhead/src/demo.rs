@@ -5,12 +5,14 @@
 mod asks;
 mod caller;
 mod canary;
+mod crm;
 mod provider;
 mod refusals;
 mod report;
 mod retrieval;
 mod stage;
 mod surfaces;
+mod tools;
 
 use anyhow::Result;
 use report::Findings;
@@ -67,6 +69,9 @@ async fn play(stage: &mut Stage) -> Result<Findings> {
     let mut refusals = refusals::run(stage).await?;
     refusals.extend(more.refusals);
     let more = retrieval::run(stage).await?;
+    asks.extend(more.asks);
+    refusals.extend(more.refusals);
+    let more = tools::run(stage).await?;
     asks.extend(more.asks);
     refusals.extend(more.refusals);
     own_views(stage).await?;

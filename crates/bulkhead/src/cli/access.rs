@@ -67,6 +67,7 @@ pub(crate) struct For {
     /// What it may do, separated by spaces: model:chat, model:responses, model:embeddings,
     /// model:messages, model:models, model:files, model:batches; cache:read, cache:write;
     /// state:read, state:write; memory:read, memory:write, memory:collections, memory:subjects;
+    /// tools:list, tools:read, tools:write, tools:destructive; reviews:read, reviews:decide;
     /// audit:read; records:read; `model:*` is every action of one surface
     #[arg(long, short, value_name = "GRANTS", default_value = GRANTS)]
     grants: String,

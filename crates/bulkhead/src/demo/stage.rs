@@ -15,7 +15,9 @@ use tempfile::TempDir;
 use super::{
     caller::{Caller, Heard},
     canary::Canaries,
+    crm::Crm,
     provider::{MESSAGES, Provider, SHARED},
+    tools,
 };
 use crate::{
     admin::Admin,
@@ -26,7 +28,7 @@ use crate::{
     standin::{Manner, StandIn},
 };
 
-const GRANTS: &str = "model:* cache:* state:* memory:*";
+const GRANTS: &str = "model:* cache:* state:* memory:* tools:*";
 /// The secret of the stand-in's account that all share.
 const OF_ALL: &str = "sk-standin-of-all";
 /// How long the token lasts that is shown expired.
@@ -72,6 +74,8 @@ pub(super) struct Stage {
     pub(super) canaries: Canaries,
     /// The model that everybody names.
     pub(super) model: String,
+    /// The stand-in for a CRM, which tools are of.
+    pub(super) crm: Crm,
     /// The stand-in, unless there is a real provider.
     pub(super) standin: Option<StandIn>,
     admin: Admin,
@@ -94,7 +98,8 @@ impl Stage {
             }
         };
         let url = standin.as_ref().map(StandIn::url);
-        let text = provider.configuration(url.as_deref());
+        let (crm, words) = tools::start().await?;
+        let text = provider.configuration(url.as_deref()) + &tools::configuration(&crm.url());
         let file = dir.path().join("bulkhead.toml");
         let ada = OperatorName::parse("ada")?;
         let operator = init::create(&config::parse(&file, &text)?, &ada, &file).await?;
@@ -103,7 +108,11 @@ impl Stage {
         keep_at_hand(&running, &file, &text, &operator)?;
         let admin = admin(&running, &operator)?;
         let mut canaries = Canaries::default();
+        for (tenant, word) in &words {
+            canaries.add(tenant, "invoice in the CRM", word);
+        }
         people(&admin).await?;
+        keys_of_tools(&admin, &mut canaries).await?;
         wallets(&admin, provider, &accounts, &mut canaries).await?;
         let cast = cast(&admin, &operator, elsewhere).await?;
         let mut stage = Self {
@@ -111,6 +120,7 @@ impl Stage {
             caller: Caller::new()?,
             canaries,
             model: super::provider::MODEL.to_owned(),
+            crm,
             standin,
             admin,
             running,
@@ -225,7 +235,10 @@ async fn elsewhere(file: &Path, text: &str, operator: &Text) -> Result<String> {
     let other = text.replace("audience = \"demo\"", "audience = \"another-deployment\"");
     let running = Running::start(config::parse(file, &other)?, file).await?;
     let admin = admin(&running, operator)?;
-    let spec = json!({ "id": "acme", "environments": ["live", "staging"] });
+    let spec = json!({
+        "id": "acme", "environments": ["live", "staging"],
+        "accounts": { tools::CRM: [tools::account("acme")] },
+    });
     admin.post("/tenants", &spec).await?;
     let token = mint(&admin, "acme", ("live", "support", GRANTS), USUAL).await?;
     running.stop().await?;
@@ -234,7 +247,10 @@ async fn elsewhere(file: &Path, text: &str, operator: &Text) -> Result<String> {
 
 async fn people(admin: &Admin) -> Result<()> {
     for (id, alias) in [("globex", "org_globex"), ("initech", "org_initech")] {
-        let spec = json!({ "id": id, "environments": ["live"], "aliases": [alias] });
+        let spec = json!({
+            "id": id, "environments": ["live"], "aliases": [alias],
+            "accounts": { tools::CRM: [tools::account(id)] },
+        });
         admin.post("/tenants", &spec).await?;
     }
     Ok(())
@@ -288,6 +304,18 @@ async fn wallets(
         admin.put(&at(tenant, environment, SHARED), &[], &of_all).await?;
         canaries.add("the provider", "provider credential", &account.secret);
         canaries.add(account.tenant, "word in the provider's answers", &account.word);
+    }
+    Ok(())
+}
+
+/// Each tenant's own key to the CRM.
+async fn keys_of_tools(admin: &Admin, canaries: &mut Canaries) -> Result<()> {
+    for tenant in ["acme", "globex"] {
+        let secret = format!("crm-{}", ids::RandomId::draw(&ids::OsEntropy));
+        let path = format!("/tenants/{tenant}/environments/live/credentials/{}", tools::CRM);
+        let body = json!({ "secret": secret, "shared": false, "reason": "demo" });
+        admin.put(&path, &[], &body).await?;
+        canaries.add("the CRM", "credential for tools", &secret);
     }
     Ok(())
 }

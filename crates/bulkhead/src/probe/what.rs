@@ -80,6 +80,8 @@ enum Kind {
     Qdrant,
     /// Redis or Valkey
     Redis,
+    /// An MCP server over Streamable HTTP
+    Mcp,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             Self::Anthropic => "anthropic",
             Self::Qdrant => "qdrant",
             Self::Redis => "redis",
+            Self::Mcp => "mcp",
         }
     }
 }
