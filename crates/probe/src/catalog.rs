@@ -1,11 +1,12 @@
 //! The catalogue: every check there is, what it means, what it maps to, how to mend it.
 
 mod calls;
+mod mcp;
 mod things;
 
 use serde::Serialize;
 
-pub use self::{calls::*, things::*};
+pub use self::{calls::*, mcp::*, things::*};
 use crate::questions::Question;
 
 /// What a check attacks.
@@ -101,6 +102,12 @@ pub static CHECKS: &[&Check] = &[
     &ID_RESOLVE,
     &RPC_ID,
     &RPC_IDEMPOTENCY,
+    &ID_SPELLING,
+    &ERROR_RECORD,
+    &SESSION_REUSE,
+    &HANDLE_REUSE,
+    &LIST_SCOPE,
+    &TOKEN_IN_ADDRESS,
     &INJECTION_EGRESS,
     &ADMIN_ROUTE,
     &OPEN_LOG_STORE,

@@ -9,7 +9,7 @@ use crate::{
     catalog::{CHECKS, Check, Surface},
     questions::Question,
     run::Options,
-    target::{App, Kind, Target},
+    target::{App, Kind, Server, Target},
     verdict::{Finding, Verdict},
 };
 
@@ -32,6 +32,7 @@ pub(crate) const fn kind(target: &Target) -> &'static str {
         Kind::Anthropic { .. } => "anthropic",
         Kind::Qdrant { .. } => "qdrant",
         Kind::Redis { .. } => "redis",
+        Kind::Mcp(_) => "mcp",
         Kind::Http(_) => "http",
     }
 }
@@ -69,6 +70,10 @@ enum Needs {
     Tools,
     /// JSON-RPC.
     Rpc,
+    /// An MCP server, and something to read there.
+    Mcp,
+    /// Cursors, resources, interrupted calls.
+    Handles,
     /// A question that is asked over what was left.
     Asking,
     /// Routes of administration.
@@ -86,6 +91,10 @@ fn needs(check: &Check) -> Needs {
         "object-id" => Needs::Objects,
         "id-resolve" => Needs::Tools,
         "rpc-id" | "rpc-idempotency" => Needs::Rpc,
+        "id-spelling" | "error-record" | "session-reuse" | "list-scope" | "token-in-address" => {
+            Needs::Mcp
+        }
+        "handle-reuse" => Needs::Handles,
         "injection-egress" => Needs::Asking,
         "admin-route" => Needs::Admin,
         "open-log-store" => Needs::Logs,
@@ -106,8 +115,10 @@ impl Needs {
             Self::Http => "a target that is asked over HTTP, e.g. of kind \"http\" with `plant`",
             Self::Any => "a target of any kind",
             Self::Objects => "`plant` and `objects` in a target of kind \"http\"",
-            Self::Tools => "`plant` and `tools` in a target of kind \"http\"",
-            Self::Rpc => "`rpc` in a target of kind \"http\"",
+            Self::Tools => "`plant` and `read` in a target of kind \"mcp\"",
+            Self::Rpc => "`plant` and `read` in a target of kind \"mcp\"",
+            Self::Mcp => "a target of kind \"mcp\" with `plant` and `read`",
+            Self::Handles => "`resource`, or a `list` with a `cursor`, in a target of kind \"mcp\"",
             Self::Asking => "`plant` and `ask` in a target of kind \"http\"",
             Self::Admin => "`admin = [\"/admin/…\"]` in a target of kind \"http\"",
             Self::Logs => "`logs = [\"/metrics\"]` in a target of kind \"http\"",
@@ -118,10 +129,12 @@ impl Needs {
     fn met(self, target: &Target) -> bool {
         match (&target.kind, self) {
             (Kind::Http(app), _) => self.met_by(app),
-            (Kind::Bulkhead { control, .. }, Self::Admin | Self::Logs) => control.is_some(),
-            (Kind::Bulkhead { .. }, _) => {
-                !matches!(self, Self::Keys | Self::Tools | Self::Rpc | Self::Asking)
+            (Kind::Mcp(server), _) => self.met_at(server),
+            (Kind::Bulkhead { more, .. }, Self::Tools | Self::Rpc | Self::Mcp | Self::Handles) => {
+                more.tools.as_ref().is_some_and(|server| self.met_at(server))
             }
+            (Kind::Bulkhead { control, .. }, Self::Admin | Self::Logs) => control.is_some(),
+            (Kind::Bulkhead { .. }, _) => !matches!(self, Self::Keys | Self::Asking),
             (Kind::Openai { .. } | Kind::Anthropic { .. }, _) => {
                 matches!(self, Self::Model | Self::Http | Self::Any)
             }
@@ -130,10 +143,23 @@ impl Needs {
         }
     }
 
+    /// At an MCP server.
+    fn met_at(self, server: &Server) -> bool {
+        let left = server.plant.is_some() && server.readable();
+        match self {
+            Self::Http | Self::Any | Self::Objects => left,
+            Self::Tools | Self::Rpc | Self::Mcp => server.readable(),
+            Self::Handles => server.readable() && server.gives_handles(),
+            Self::Cleanup => left && server.remove.is_some(),
+            Self::Model | Self::Vectors | Self::Keys => false,
+            Self::Asking | Self::Admin | Self::Logs => false,
+        }
+    }
+
     fn met_by(self, app: &App) -> bool {
         let (plant, ask) = (app.plant.is_some(), app.ask.is_some());
         match self {
-            Self::Model | Self::Vectors | Self::Keys => false,
+            Self::Model | Self::Vectors | Self::Keys | Self::Mcp | Self::Handles => false,
             Self::Http | Self::Any => plant || ask,
             Self::Objects => plant && !app.objects.is_empty(),
             Self::Tools => plant && !app.tools.is_empty(),

@@ -2,14 +2,18 @@
 
 mod read;
 mod secret;
+mod server;
 mod template;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 
-pub use self::secret::Credential;
 pub(crate) use self::template::asked;
+pub use self::{
+    secret::Credential,
+    server::{Call, Known, Protocol, Server},
+};
 use crate::{Error, canary::Side, lab::Caller, verdict::Halt};
 
 /// What a run may cost.
@@ -145,6 +149,8 @@ pub enum Kind {
         /// Which keys may be read in the hunt, e.g. `cache:*`.
         pattern: Option<String>,
     },
+    /// An MCP server.
+    Mcp(Box<Server>),
     /// Any application.
     Http(Box<App>),
 }
@@ -167,6 +173,8 @@ pub struct Deployment {
     pub environments: Vec<String>,
     /// Secrets of providers, which no answer may hold.
     pub hidden: Vec<String>,
+    /// Its tools, as those of an MCP server.
+    pub tools: Option<Server>,
 }
 
 /// An application, by its requests.

@@ -4,4 +4,5 @@
 mod it {
     mod app;
     mod examples;
+    mod mcp;
 }

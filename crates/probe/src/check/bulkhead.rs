@@ -19,7 +19,7 @@ use self::{
     desk::Desk,
     places::{Spot, What},
 };
-use super::{identity, model, objects, prompt_cache, vectors};
+use super::{identity, mcp, model, objects, prompt_cache, vectors};
 use crate::{
     catalog,
     drive::{
@@ -63,6 +63,10 @@ pub(super) async fn all(lab: &Lab, sheet: &mut Sheet<'_>) {
     kept_here(&desk, &known, lab, sheet).await;
     promises::all(&known, lab, sheet).await;
     models(&desk, &known, lab, sheet).await;
+    if let Some(tools) = &known.more.tools {
+        let url = format!("{}/mcp", lab.target.url.trim_end_matches('/'));
+        Box::pin(mcp::all(lab, (tools, url), sheet)).await;
+    }
     promises::nothing_met(before.as_ref(), &desk, lab, sheet).await;
 }
 

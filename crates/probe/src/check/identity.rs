@@ -19,12 +19,13 @@ use super::left::{self, Left, Thing, outcome};
 use crate::{
     canary::Side,
     catalog::{CONFLICT, EXPIRED, MISSING, PLATFORM_SECRET, SWAP, TENANT_ARG, TOKEN_PREFIX},
+    drive::app::documents,
     lab::{Caller, Lab},
     place::{Place, Twist},
     sheet::Sheet,
     target::Credential,
     verdict::{Halt, Trial},
-    wire::{Exchange, READABLE},
+    wire::Exchange,
 };
 
 pub(super) async fn all(place: &dyn Place, lab: &Lab, sheet: &mut Sheet<'_>) {
@@ -99,12 +100,9 @@ fn heard(left: &Left<'_>, exchange: &Exchange, thing: &Thing) -> Heard {
     }
 }
 
-/// Whether a body says that it is an error.
+/// Whether a body says that it is an error: a document, or the last word of a stream; at its top,
+/// or as a tool's own (`result.isError`).
 fn failed(exchange: &Exchange) -> bool {
-    if exchange.answer().is_none_or(|answer| answer.body.len() > READABLE) {
-        return false;
-    }
-    let body = exchange.json();
     // Many servers have the field in every answer, with nothing in it.
     let says = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
@@ -113,7 +111,9 @@ fn failed(exchange: &Exchange) -> bool {
         Value::Object(all) => !all.is_empty(),
         Value::Bool(true) | Value::Number(_) => true,
     };
-    ["error", "errors", "isError"].iter().any(|name| body.get(name).is_some_and(says))
+    let Some(body) = documents(exchange).into_iter().next() else { return false };
+    let of_a_tool = body.pointer("/result/isError") == Some(&Value::Bool(true));
+    of_a_tool || ["error", "errors", "isError"].iter().any(|name| body.get(name).is_some_and(says))
 }
 
 /// Asks for what was left there. Counted as an attack if the answer means something.

@@ -4,6 +4,7 @@ mod app;
 mod bulkhead;
 mod identity;
 mod left;
+mod mcp;
 mod model;
 mod noise;
 mod objects;
@@ -23,6 +24,9 @@ pub(crate) async fn all(lab: &Lab, sheet: &mut Sheet<'_>) {
         Kind::Openai { .. } | Kind::Anthropic { .. } => model::all(lab, sheet).await,
         Kind::Qdrant { .. } => vectors::all(lab, sheet).await,
         Kind::Redis { .. } => redis::all(lab, sheet).await,
+        Kind::Mcp(server) => {
+            Box::pin(mcp::all(lab, (server, lab.target.url.clone()), sheet)).await;
+        }
         Kind::Http(app) => app::all(lab, app, sheet).await,
     }
 }

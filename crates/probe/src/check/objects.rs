@@ -79,9 +79,9 @@ async fn object_id(
             let read = left.read(trial, other, &a.planted, &twist).await?;
             let proof = [&a.planted.exchange, &read];
             opened |= left.attacked(trial, (Side::B, leak), &proof);
-            foreign.push(Seen { shape: shape(&read, &a.planted), exchange: read });
+            foreign.push(Seen::of(read, &a.planted));
             let read = left.read(trial, other, missing, &twist).await?;
-            nothing.push(Seen { shape: shape(&read, missing), exchange: read });
+            nothing.push(Seen::of(read, missing));
         }
         if !opened {
             looks = looks.max(compared(trial, what, &foreign, &nothing));
@@ -134,14 +134,14 @@ async fn removing(
         return Ok((true, Looks::Alike));
     }
     // Twice each, as in reading.
-    let mut taken = vec![Seen { shape: shape(&removed, &a.planted), exchange: removed }];
+    let mut taken = vec![Seen::of(removed, &a.planted)];
     if let Some(again) = left.place.remove(left.lab, other, &a.planted).await? {
-        taken.push(Seen { shape: shape(&again, &a.planted), exchange: again });
+        taken.push(Seen::of(again, &a.planted));
     }
     let mut absent = Vec::new();
     for missing in missing {
         if let Some(none) = left.place.remove(left.lab, other, missing).await? {
-            absent.push(Seen { shape: shape(&none, missing), exchange: none });
+            absent.push(Seen::of(none, missing));
         }
     }
     Ok((false, compared(trial, "removing", &taken, &absent)))
@@ -183,14 +183,21 @@ async fn lost(
 }
 
 /// An answer, and what of it does not depend on which id was asked for.
-struct Seen {
+pub(super) struct Seen {
     shape: String,
     exchange: Exchange,
 }
 
+impl Seen {
+    /// An answer to whoever asked for this.
+    pub(super) fn of(exchange: Exchange, planted: &Planted) -> Self {
+        Self { shape: shape(&exchange, planted), exchange }
+    }
+}
+
 /// How another's things look beside none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Looks {
+pub(super) enum Looks {
     /// The same.
     Alike,
     /// The same status; the bodies differ from themselves already.
@@ -200,7 +207,7 @@ enum Looks {
 }
 
 /// Statuses first: where these differ, no matter what the bodies do, it tells which ids exist.
-fn compared(trial: &mut Trial, what: &str, foreign: &[Seen], nothing: &[Seen]) -> Looks {
+pub(super) fn compared(trial: &mut Trial, what: &str, foreign: &[Seen], nothing: &[Seen]) -> Looks {
     let (Some(one), Some(none)) = (foreign.first(), nothing.first()) else { return Looks::Alike };
     if let Some(seen) = foreign.iter().chain(nothing).find(|seen| seen.exchange.inconclusive()) {
         trial.doubt(format!("{what} to compare was {}", outcome(&seen.exchange)));
@@ -251,7 +258,7 @@ fn shape(exchange: &Exchange, planted: &Planted) -> String {
 }
 
 /// Ids of the same make that lead to nothing.
-fn absent(lab: &Lab, planted: &Planted) -> Planted {
+pub(super) fn absent(lab: &Lab, planted: &Planted) -> Planted {
     let mut absent = planted.clone();
     for (_, value) in &mut absent.handles {
         *value = other_id(lab, value);

@@ -3,6 +3,7 @@
 
 mod app;
 mod gateway;
+mod mcp;
 mod redis;
 pub(crate) mod vectors;
 
@@ -68,7 +69,7 @@ impl Flaws {
 
 /// Everything that can be wrong.
 pub fn flaws() -> impl Iterator<Item = &'static Flaw> {
-    [gateway::FLAWS, app::FLAWS, vectors::FLAWS, redis::FLAWS].into_iter().flatten()
+    [gateway::FLAWS, app::FLAWS, mcp::FLAWS, vectors::FLAWS, redis::FLAWS].into_iter().flatten()
 }
 
 /// The stack's two customers, with credentials of this run alone.
@@ -105,6 +106,7 @@ impl Stack {
         );
         file.push_str(&gateway::start(&cast, &flaws, &mut tasks).await?);
         file.push_str(&app::start(&cast, &flaws, &mut tasks).await?);
+        file.push_str(&mcp::start(&cast, &flaws, &mut tasks).await?);
         file.push_str(&vectors::start(&cast, &flaws, &mut tasks).await?);
         file.push_str(&redis::start(&cast, &flaws, &mut tasks).await?);
         Ok(Self { file, _tasks: tasks })

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 pub(crate) use self::{
-    fill::{Words, names, path, request, wanted},
+    fill::{Words, filled, names, path, request, uuid, value, wanted},
     place::{Documents, everything, forget, named, places},
-    pointer::{documents, shape},
+    pointer::{documents, put, shape},
 };
 use crate::{
     canary::Side,
@@ -110,16 +110,28 @@ pub(crate) async fn steady(lab: &Lab, by: &Caller, request: Request) -> Result<E
 /// As a twist, another tenant's name wherever the file's templates have a place for it; `None` if
 /// they have none, or nobody knows the name.
 pub(crate) fn naming(lab: &Lab, side: Side) -> Option<Twist> {
-    let Kind::Http(app) = &lab.target.kind else { return None };
+    let app = match &lab.target.kind {
+        Kind::Http(app) => app,
+        Kind::Mcp(server) => {
+            let named = server.calls().any(|call| call.wants("tenant"));
+            return named.then(|| called(lab, side)).flatten();
+        }
+        _ => return None,
+    };
     let templates = [&app.plant, &app.ask, &app.poll, &app.rpc, &app.cleanup, &app.fail];
     let templates = templates.into_iter().flatten().chain(&app.tools).chain(&app.open);
     let mut routes = app.objects.iter().map(|text| route(text).1);
     let has = |name: &str| name == "tenant";
     let named = templates.flat_map(wanted).any(|name| has(&name))
         || routes.any(|path| names(path).into_iter().any(has));
+    named.then(|| called(lab, side)).flatten()
+}
+
+/// As a twist, a tenant's first name in the place of the caller's own.
+fn called(lab: &Lab, side: Side) -> Option<Twist> {
     let word = lab.target.known(side).and_then(|tenant| tenant.names.first())?;
     let words = vec![("tenant".to_owned(), word.clone())];
-    named.then(|| Twist { words, ..Twist::none() })
+    Some(Twist { words, ..Twist::none() })
 }
 
 /// As a twist, but for hanging up: what follows the request that is hung up on is not.

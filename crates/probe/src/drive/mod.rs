@@ -2,5 +2,6 @@
 
 pub(crate) mod app;
 pub(crate) mod chat;
+pub(crate) mod mcp;
 pub(crate) mod redis;
 pub(crate) mod vectors;

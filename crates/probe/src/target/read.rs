@@ -8,7 +8,10 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use super::{App, Auth, Deployment, Kind, Limits, Plan, Price, Target, Template, Tenant, template};
+use super::{
+    App, Auth, Call, Deployment, Kind, Known, Limits, Plan, Price, Server, Target, Template,
+    Tenant, server, template,
+};
 use crate::{Error, canary::Side};
 
 /// The longest target file, in bytes.
@@ -33,12 +36,14 @@ const KINDS: &[(&str, &[&str])] = &[
             "run",
             "environments",
             "hidden",
+            "tools",
         ],
     ),
     ("openai", &["model"]),
     ("anthropic", &["model"]),
     ("qdrant", &["tenant_field", "collection"]),
     ("redis", &["pattern"]),
+    ("mcp", SERVER),
     (
         "http",
         &[
@@ -46,6 +51,22 @@ const KINDS: &[(&str, &[&str])] = &[
             "fail", "operator", "sink",
         ],
     ),
+];
+
+/// What is said of an MCP server: in a target of its own, and in `tools` of a deployment.
+const SERVER: &[&str] = &[
+    "protocol",
+    "plant",
+    "read",
+    "list",
+    "remove",
+    "fail",
+    "resume",
+    "tools",
+    "resource",
+    "tenant_arguments",
+    "known",
+    "private",
 ];
 
 /// A target file's name and text, for errors.
@@ -302,6 +323,7 @@ impl<'t, 'i> Fields<'t, 'i> {
                 collection: self.text("collection")?,
             },
             "redis" => Kind::Redis { pattern: self.text("pattern")? },
+            "mcp" => Kind::Mcp(Box::new(self.server()?)),
             _ => Kind::Http(Box::new(App {
                 plant: self.template("plant")?,
                 ask: self.template("ask")?,
@@ -335,7 +357,70 @@ impl<'t, 'i> Fields<'t, 'i> {
                 .map(|(_, names)| names)
                 .unwrap_or_default(),
             hidden: hidden.into_iter().flatten().map(secret).collect(),
+            tools: match self.table("tools")? {
+                Some(mut tools) => {
+                    tools.only(&[SERVER])?;
+                    Some(tools.server()?)
+                }
+                None => None,
+            },
         })
+    }
+
+    fn server(&mut self) -> Result<Server, Error> {
+        let (discover, tools) = self.tools()?;
+        let resource = self.sound("resource", |uri: &String| server::check_resource(uri))?;
+        let arguments = self.sound("tenant_arguments", |names: &Vec<String>| {
+            names.iter().try_for_each(|name| server::check_name(name)).and_then(|()| few(names))
+        })?;
+        let known = self.take::<server::Both<Known>>("known")?;
+        let known = known.map(|(at, known)| (at, known.sides())).unwrap_or_default();
+        let sound = known.1.values().try_for_each(Known::check);
+        sound.map_err(|why| self.text.at(known.0, format!("known: {why}")))?;
+        let private = self.take::<server::Both<Vec<String>>>("private")?;
+        Ok(Server {
+            protocol: self.take("protocol")?.map(|(_, protocol)| protocol).unwrap_or_default(),
+            plant: self.sound("plant", Call::check)?,
+            read: self.sound("read", Call::check)?,
+            list: self.sound("list", Call::check)?,
+            remove: self.sound("remove", Call::check)?,
+            fail: self.sound("fail", Call::check)?,
+            resume: self.sound("resume", Call::check)?,
+            tools,
+            discover,
+            resource,
+            tenant_arguments: arguments.unwrap_or_default(),
+            known: known.1,
+            private: private.map(|(_, both)| both.sides()).unwrap_or_default(),
+        })
+    }
+
+    /// `"auto"`, or calls.
+    fn tools(&mut self) -> Result<(bool, Vec<Call>), Error> {
+        let said = self.fields.get("tools").map(|(_, value)| value.get_ref());
+        if !matches!(said, Some(DeValue::String(_))) {
+            let calls = self.sound("tools", |calls: &Vec<Call>| {
+                calls.iter().try_for_each(Call::check).and_then(|()| few(calls))
+            })?;
+            return Ok((false, calls.unwrap_or_default()));
+        }
+        match self.take::<String>("tools")? {
+            Some((at, said)) if said != "auto" => {
+                Err(self.text.at(at, format!("tools: `{said}`: say \"auto\", or list calls")))
+            }
+            said => Ok((said.is_some(), Vec::new())),
+        }
+    }
+
+    /// A field of which something is to be said besides its type.
+    fn sound<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&T) -> Result<(), String>,
+    ) -> Result<Option<T>, Error> {
+        let Some((at, own)) = self.take::<T>(name)? else { return Ok(None) };
+        check(&own).map_err(|why| self.text.at(at, format!("{name}: {why}")))?;
+        Ok(Some(own))
     }
 
     fn control(&mut self) -> Result<Option<String>, Error> {
@@ -346,10 +431,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     fn template(&mut self, name: &str) -> Result<Option<Template>, Error> {
-        let Some((at, template)) = self.take::<Template>(name)? else { return Ok(None) };
-        let sound = template::check(&template);
-        sound.map_err(|why| self.text.at(at, format!("{name}: {why}")))?;
-        Ok(Some(template))
+        self.sound(name, template::check)
     }
 
     fn templates(&mut self, name: &str) -> Result<Vec<Template>, Error> {

@@ -13,6 +13,7 @@ pub(crate) const PLACEHOLDERS: &[(&str, &str)] = &[
     ("job", "what an earlier answer gave at the pointer `job`"),
     ("thread", "what an earlier answer gave at the pointer `thread`"),
     ("session", "what an earlier answer gave at the pointer `session`"),
+    ("cursor", "what an earlier answer gave at the pointer `cursor`"),
     ("rpc_id", "the id of a JSON-RPC request"),
     ("name", "a name that is new each time"),
     ("now", "what time it is"),
@@ -94,7 +95,7 @@ fn check_path(path: &str) -> Result<(), String> {
     placeholders(path)
 }
 
-fn check_json(json: &Value) -> Result<(), String> {
+pub(super) fn check_json(json: &Value) -> Result<(), String> {
     match json {
         Value::String(text) => placeholders(text),
         Value::Array(each) => each.iter().try_for_each(check_json),
@@ -107,7 +108,7 @@ fn check_json(json: &Value) -> Result<(), String> {
 }
 
 /// Refuses what looks like a placeholder and is none; other braces are text.
-fn placeholders(text: &str) -> Result<(), String> {
+pub(super) fn placeholders(text: &str) -> Result<(), String> {
     for rest in text.split('{').skip(1) {
         let Some((name, _)) = rest.split_once('}') else { continue };
         let like = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');

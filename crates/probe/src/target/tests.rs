@@ -213,3 +213,75 @@ async fn callers_have_their_credentials_and_errors_do_not() {
         assert!(plan.warnings().is_empty());
     }
 }
+
+const MCP: &str = "[target.t]\nkind = \"mcp\"\nurl = \"http://127.0.0.1:8000/mcp\"\n";
+
+#[test]
+fn an_mcp_server_is_read_by_its_tools() {
+    let more = r#"protocol = "2025-11-25"
+plant = { tool = "create", arguments = { text = "{canary}" }, id = "/content/0/text/id" }
+read = { tool = "get", arguments = { id = "{id}", deep = { n = 1 } } }
+list = { tool = "list", arguments = { cursor = "{cursor}" }, cursor = "/structuredContent/next" }
+resume = { tool = "ask", answers = { sure = { action = "accept" } } }
+tools = [{ tool = "fetch", arguments = { id = "{id}" } }]
+resource = "note://{id}"
+tenant_arguments = ["org"]
+known = { a = { id = "1", text = "the figures of Acme" } }
+private = { b = ["globex_ledger"] }
+"#;
+    let plan = parse(&format!("{TENANTS}{MCP}{more}")).unwrap();
+    let Kind::Mcp(server) = &plan.targets[0].kind else { panic!() };
+    assert_eq!((server.protocol, server.discover), (Protocol::Sessions, false));
+    let (plant, read) = (server.plant.as_ref().unwrap(), server.read.as_ref().unwrap());
+    assert_eq!((plant.tool.as_str(), plant.id.as_deref()), ("create", Some("/content/0/text/id")));
+    assert!(read.wants("id") && !read.wants("canary") && plant.wants("canary"));
+    assert_eq!(read.arguments.as_ref().unwrap()["deep"]["n"], 1);
+    assert_eq!(server.tools[0].tool, "fetch");
+    assert_eq!(server.known[&Side::A].text, "the figures of Acme");
+    assert_eq!(server.private[&Side::B], ["globex_ledger"]);
+    assert!(server.readable() && server.gives_handles());
+    assert_eq!(server.calls().count(), 5);
+
+    let auto = parse(&format!("{TENANTS}{MCP}tools = \"auto\"\n")).unwrap();
+    let Kind::Mcp(server) = &auto.targets[0].kind else { panic!() };
+    assert!(server.discover && server.tools.is_empty() && !server.readable());
+
+    let ours = "[target.t]\nkind = \"bulkhead\"\nurl = \"http://127.0.0.1:8642\"\n\
+                tools = { read = { tool = \"get\", arguments = { id = \"{id}\" } } }\n";
+    let plan = parse(&format!("{TENANTS}{ours}")).unwrap();
+    let Kind::Bulkhead { more, .. } = &plan.targets[0].kind else { panic!() };
+    assert_eq!(more.tools.as_ref().unwrap().read.as_ref().unwrap().tool, "get");
+}
+
+#[test]
+fn mistakes_about_tools_are_told() {
+    for (line, told) in [
+        ("protocol = \"2024-11-05\"", "unknown variant `2024-11-05`"),
+        ("raed = { tool = \"x\" }", "did you mean `read`?"),
+        ("read = { tool = \"\" }", "stack.toml:4:1: read: say the tool's name"),
+        ("read = { tol = \"x\" }", "did you mean `tool`?"),
+        ("read = { tool = \"x\", arguments = [1] }", "read: arguments is a table"),
+        ("read = { tool = \"x\", arguments = { a = \"{idd}\" } }", "did you mean `{id}`?"),
+        ("plant = { tool = \"x\", id = \"id\" }", "plant: `id` is no JSON pointer"),
+        ("tools = \"all\"", "say \"auto\", or list calls"),
+        ("tools = [{ }]", "tools: say the tool's name"),
+        ("resource = \"note\"", "resource: `note` is no URI with {id} in it"),
+        (
+            "known = { a = { id = \"1\", text = \"short\" } }",
+            "known: an id, and a text of at least",
+        ),
+        ("known = { c = { id = \"1\", text = \"long enough\" } }", "unknown field `c`"),
+        ("private = { a = \"x\" }", "invalid type: string"),
+    ] {
+        let error = parse(&format!("{MCP}{line}\n{TENANTS}")).unwrap_err();
+        assert!(error.contains(told), "{line}\n{error}\n{told}");
+    }
+    let ours = "[target.t]\nkind = \"bulkhead\"\nurl = \"http://127.0.0.1\"\n";
+    for (tools, told) in [
+        ("tools = []", "`tools` is a table"),
+        ("tools = { reed = { tool = \"x\" } }", "did you mean `read`?"),
+    ] {
+        let error = parse(&format!("{ours}{tools}\n{TENANTS}")).unwrap_err();
+        assert!(error.contains(told), "{tools}\n{error}\n{told}");
+    }
+}

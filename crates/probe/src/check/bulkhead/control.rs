@@ -76,6 +76,20 @@ pub static ROUTES: &[(&str, &str)] = &[
     ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/erase"),
     ("PUT", "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/index"),
     ("PUT", "/admin/v1/tenants/{tenant}/environments/{environment}/collections/{collection}/points"),
+    ("GET", "/admin/v1/quarantine"),
+    ("GET", "/admin/v1/quarantine/{id}"),
+    ("POST", "/admin/v1/quarantine/{id}/settle"),
+    ("GET", "/admin/v1/reviews"),
+    ("GET", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews"),
+    ("GET", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}"),
+    ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/decide"),
+    ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/edit"),
+    ("GET", "/admin/v1/tenants/{tenant}/environments/{environment}/tools/mode"),
+    ("PUT", "/admin/v1/tenants/{tenant}/environments/{environment}/tools/mode"),
+    ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/tools/{tool}/call"),
+    ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/tools/{tool}/test"),
+    ("GET", "/admin/v1/tools"),
+    ("POST", "/admin/v1/tools/{tool}/pin"),
 ];
 
 /// A path that no version has.

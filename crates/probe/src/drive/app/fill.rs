@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// What may be left out where it is the whole of a field or a header: a first question has no
-/// conversation yet.
-const OPTIONAL: [&str; 2] = ["thread", "session"];
+/// conversation yet, a list begins without a cursor.
+const OPTIONAL: [&str; 3] = ["thread", "session", "cursor"];
 
 /// What is known, by the names that templates have for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) fn fresh() -> String {
 }
 
 /// The same in the form that many stores ask of an id.
-pub(super) fn uuid() -> String {
+pub(crate) fn uuid() -> String {
     let digits = fresh();
     let (time, rest) = (&digits[..8], &digits[8..]);
     format!("{time}-{}-4{}-a{}-{}", &rest[..4], &rest[5..8], &rest[9..12], &rest[12..24])
@@ -126,7 +126,7 @@ pub(crate) fn path(text: &str, words: &Words) -> Result<String, Halt> {
     filled(text, words, quote)
 }
 
-pub(super) fn value(json: &Value, words: &Words) -> Result<Option<Value>, Halt> {
+pub(crate) fn value(json: &Value, words: &Words) -> Result<Option<Value>, Halt> {
     Ok(Some(match json {
         Value::String(text) if left_out(text, words) => return Ok(None),
         Value::String(text) => {
@@ -178,7 +178,7 @@ pub(crate) fn wanted(template: &Template) -> Vec<String> {
 }
 
 /// Goes through the text once: what is put in is not looked at again.
-pub(super) fn filled(
+pub(crate) fn filled(
     text: &str,
     words: &Words,
     as_is: impl Fn(&str) -> String,

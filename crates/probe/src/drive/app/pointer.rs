@@ -105,7 +105,7 @@ pub(super) fn example(template: &Template) -> Value {
 }
 
 /// Puts a value where a pointer will find it. Numbers are names here: a list would do no better.
-fn put(answer: &mut Value, at: &str, value: Value) {
+pub(crate) fn put(answer: &mut Value, at: &str, value: Value) {
     let mut here = answer;
     for name in at.split('/').skip(1) {
         let name = name.replace("~1", "/").replace("~0", "~");
