@@ -9,6 +9,7 @@ pub mod qdrant;
 pub mod request;
 pub mod sse;
 pub mod token;
+pub mod tool_arguments;
 
 /// A target: its name, what it does with an input, and words that its inputs are made of.
 pub struct Target {
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "batch", run: batch::run, words: batch::WORDS },
     Target { name: "multipart", run: multipart::run, words: multipart::WORDS },
     Target { name: "qdrant", run: qdrant::run, words: qdrant::WORDS },
+    Target { name: "tool_arguments", run: tool_arguments::run, words: tool_arguments::WORDS },
 ];
 
 /// A key as a server reads it that looks at neither case nor `-` and `_`, and takes some letters for ASCII's: Go's JSON
