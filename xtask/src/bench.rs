@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::{e2e, peers, report::Tally, shell};
 
 /// Benchmarks, each a binary of the package in bench/.
-const BENCHMARKS: &[&str] = &["model", "memory", "probe"];
+const BENCHMARKS: &[&str] = &["model", "memory", "tools", "probe"];
 
 /// Runs a benchmark; it prints its own table and writes bench/results/NAME.json.
 pub(crate) fn run(tally: &mut Tally, name: &str, rest: &[String]) -> Result<()> {

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use crate::{report::Tally, shell};
 
 /// What parses bytes from outside.
-const TARGETS: &[&str] = &["token", "canonical", "sse", "request", "batch", "multipart", "qdrant"];
+const TARGETS: &[&str] =
+    &["token", "canonical", "sse", "request", "batch", "multipart", "qdrant", "tool_arguments"];
 
 /// Inputs per target in `cargo xtask test`: enough to walk every seed through every kind of mutation.
 const REGRESSION: u64 = 100_000;
@@ -16,7 +17,7 @@ const REGRESSION: u64 = 100_000;
 /// Which target, and for how long.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// `token`, `canonical`, `sse`, `request`, `batch`, `multipart` or `qdrant`.
+    /// `token`, `canonical`, `sse`, `request`, `batch`, `multipart`, `qdrant` or `tool_arguments`.
     name: String,
     /// How long to go on.
     #[arg(long, default_value_t = 60)]

@@ -30,6 +30,17 @@ pub(crate) fn redis() -> Result<PathBuf> {
     Ok(program.into())
 }
 
+/// Postgres as Debian ships it, for the tests of tools that are queries: they skip it where it is
+/// neither installed nor may be.
+pub(crate) fn postgres() -> Result<()> {
+    let mut versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = versions.any(|one| one.path().join("bin/pg_ctl").exists());
+    if !installed && shell::may_install() {
+        shell::install_packages(&["postgresql"])?;
+    }
+    Ok(())
+}
+
 /// The folder of Portkey's package, as bench/peers pins it.
 pub(crate) fn portkey() -> Result<PathBuf> {
     let folder = shell::root()?.join("bench/peers");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{check, e2e, fuzz, planted, report::Tally, shell};
+use crate::{check, e2e, fuzz, peers, planted, report::Tally, shell};
 
 /// What to leave out while working; by default nothing is.
 #[derive(clap::Args)]
@@ -49,6 +49,7 @@ fn attempt(tally: &mut Tally, name: &str, step: impl FnOnce(&mut Tally) -> Resul
 }
 
 fn tests(tally: &mut Tally) -> Result<()> {
+    peers::postgres()?;
     let mut counts = Counts::default();
     let nextest = shell::answers(&mut shell::cargo(&["nextest", "--version"])?);
     let succeeded = if nextest {

@@ -15,9 +15,9 @@ const FLOORS: &[&[&str]] = &[
     &["store"],
     &["vault"],
     &["records", "directory"],
-    &["cache", "memory"],
+    &["cache", "memory", "reviews"],
     &["gate"],
-    &["model"],
+    &["model", "tools"],
     &["server", "probe"],
     &["bulkhead"],
 ];

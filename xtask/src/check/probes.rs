@@ -27,10 +27,13 @@ const PARTS: &[&str] = &[
 const MOST_LINES: usize = 45;
 
 /// Lists of names that a target file may have, and where they stand.
-const LISTS: &[(&str, &str)] =
-    &[("crates/probe/src/target/read.rs", "COMMON"), ("crates/probe/src/target/read.rs", "KINDS")];
+const LISTS: &[(&str, &str)] = &[
+    ("crates/probe/src/target/read.rs", "COMMON"),
+    ("crates/probe/src/target/read.rs", "KINDS"),
+    ("crates/probe/src/target/read.rs", "SERVER"),
+];
 /// The structures whose fields are a target file's.
-const TABLES: &[&str] = &["Limits", "Price", "Tenant", "Template"];
+const TABLES: &[&str] = &["Limits", "Price", "Tenant", "Template", "Call", "Known"];
 
 pub(super) fn findings(tree: &Tree<'_>) -> Result<Vec<String>> {
     let read = |path: &str| fs::read_to_string(tree.root.join(path)).context(path.to_owned());
@@ -152,7 +155,10 @@ fn fields<'t>(
         names.extend(texts);
     }
     for table in TABLES {
-        let own = tree.files.iter().filter(|file| file.path == "crates/probe/src/target.rs");
+        let own = tree.files.iter().filter(|file| {
+            ["crates/probe/src/target.rs", "crates/probe/src/target/server.rs"]
+                .contains(&file.path.as_str())
+        });
         names.extend(own.flat_map(|file| {
             item(file, "struct", table)
                 .windows(3)
