@@ -179,7 +179,12 @@ def free_ports(count: int) -> list[int]:
 
 class Deployment:
     def __init__(
-        self, folder: Path, origin: str, resources: str = "openai", memory: str = ""
+        self,
+        folder: Path,
+        origin: str,
+        resources: str = "openai",
+        memory: str = "",
+        tools: str = "",
     ) -> None:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.log"
@@ -190,7 +195,7 @@ class Deployment:
         self.run("init")
         self.operator = (folder / "operator.token").read_text().strip()
         (folder / "bulkhead.toml").write_text(
-            configuration(self.data_port, self.control_port, origin, resources, memory)
+            configuration(self.data_port, self.control_port, origin, resources, memory) + tools
         )
 
     @property
@@ -272,8 +277,15 @@ class Deployment:
         """Runs `bulkhead … --json`; what it printed."""
         return json.loads(self.run(*args, "--json", stdin=stdin))
 
-    def create_tenant(self, name: str, environments: tuple[str, ...] = ("live",)) -> None:
+    def create_tenant(
+        self,
+        name: str,
+        environments: tuple[str, ...] = ("live",),
+        accounts: dict[str, str] | None = None,
+    ) -> None:
         each = [part for environment in environments for part in ("--environment", environment)]
+        for system, account in (accounts or {}).items():
+            each += ["--account", f"{system}={account}"]
         self.run("tenant", "create", name, *each)
 
     def set_credential(
