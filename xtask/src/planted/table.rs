@@ -202,8 +202,8 @@ pub(super) const BUGS: &[Bug] = &[
     bug("tools-owner-notes-unchecked", "bulkhead-tools", "it", "it::mallory::a_note_is_held_against_the_owner"),
     bug("tools-resource-link-unchecked", "bulkhead-tools", "lib", "owner::tests::answers::a_link_says_that_it_is_ours_or_is_not_handed_on"),
     bug("tools-path-unencoded", "bulkhead-tools", "lib", "template::tests::no_argument_leaves_its_segment"),
-    bug("tools-token-across-tenants", "bulkhead-tools", "lib", "credential::tests::nobody_gets_anothers_token"),
-    bug("tools-refresh-not-collapsed", "bulkhead-tools", "lib", "credential::tests::those_who_ask_at_once_ask_once"),
+    bug("tools-token-across-tenants", "bulkhead-tools", "lib", "credential::tests::oauth::nobody_gets_anothers_token"),
+    bug("tools-refresh-not-collapsed", "bulkhead-tools", "lib", "credential::tests::oauth::those_who_ask_at_once_ask_once"),
     bug("tools-assertion-as-token", "bulkhead-tools", "lib", "credential::assertion::tests::what_is_signed_here_opens_no_door"),
     // Of a real Postgres, which the tests skip where it is not installed.
     bug("tools-pg-setting-kept", "bulkhead-tools", "lib", "upstream::postgres::tests::the_setting_is_the_scopes_own_and_gone_after_the_call"),

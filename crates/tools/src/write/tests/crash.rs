@@ -75,10 +75,7 @@ async fn while_the_upstream_works_on_it() {
         let process = ground.start().await;
         let acme = process.run("acme", "run-1").await;
         process.crm.will([Does::Hangs { done }]);
-        tokio::select! {
-            _ = process.call(&acme, ask(tool, 5)) => panic!("it hangs"),
-            () = process.crm.heard.notified() => {}
-        }
+        process.until_heard(process.call(&acme, ask(tool, 5))).await;
         let next = ground.cut(process).await;
         goes_on(&ground, &next, tool, &format!("{tool}, done: {done}")).await;
     }

@@ -463,6 +463,15 @@ pub(super) struct Picture {
 }
 
 impl Process {
+    /// Until the upstream has heard of a call that hangs there. Whoever asked is gone then, unless the
+    /// call is lent.
+    pub(super) async fn until_heard(&self, call: impl Future<Output = impl Sized>) {
+        tokio::select! {
+            _ = call => panic!("it hangs"),
+            () = self.crm.heard.notified() => {}
+        }
+    }
+
     /// Takes a picture before every draw of randomness, of which there is one at each step: what is
     /// sealed has a nonce.
     pub(super) fn photographed(&self, ground: &Ground) -> Arc<Mutex<Vec<Picture>>> {

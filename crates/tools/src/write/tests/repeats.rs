@@ -130,10 +130,7 @@ async fn a_second_caller_does_not_send_what_is_under_way() {
     process.crm.will([Does::Hangs { done: true }]);
     let first = process.call(&acme, ask("note", 5));
     tokio::pin!(first);
-    tokio::select! {
-        _ = &mut first => panic!("it hangs"),
-        () = process.crm.heard.notified() => {}
-    }
+    process.until_heard(&mut first).await;
     let second = process.call(&acme, ask("note", 5)).await;
     assert!(matches!(second, Err(Error::InFlight)), "{second:?}");
     // Under way here: nobody looks it up.

@@ -135,10 +135,7 @@ async fn a_crash_takes_none_of_the_time_that_an_upstream_has() {
         let process = ground.start().await;
         let acme = process.run("acme", "run-1").await;
         process.crm.will([Does::Hangs { done: false }]);
-        tokio::select! {
-            _ = process.call(&acme, ask("refund", 5)) => panic!("it hangs"),
-            () = process.crm.heard.notified() => {}
-        }
+        process.until_heard(process.call(&acme, ask("refund", 5))).await;
         let process = ground.cut(process).await;
         let acme = process.run("acme", "run-1").await;
         // Found soon, and once more right before its time is over: by then it is on record as one
@@ -231,10 +228,7 @@ async fn a_crash_is_looked_up_by_mandate_and_not_sent_again() {
         let acme = process.run("acme", "run-1").await;
         process.crm.will([Does::Hangs { done }]);
         let call = process.call(&acme, ask("refund", 5));
-        tokio::select! {
-            _ = call => panic!("it hangs"),
-            () = process.crm.heard.notified() => {}
-        }
+        process.until_heard(call).await;
         let process = ground.cut(process).await;
         let resumed = process.tools.resume(&system()).await.unwrap();
         let wanted = match done {
@@ -260,10 +254,7 @@ async fn a_crash_of_what_nothing_can_look_up_is_for_a_person() {
     let process = ground.start().await;
     let acme = process.run("acme", "run-1").await;
     process.crm.will([Does::Hangs { done: true }]);
-    tokio::select! {
-        _ = process.call(&acme, ask("note", 5)) => panic!("it hangs"),
-        () = process.crm.heard.notified() => {}
-    }
+    process.until_heard(process.call(&acme, ask("note", 5))).await;
     let process = ground.cut(process).await;
     let acme = process.run("acme", "run-1").await;
     let resumed = process.tools.resume(&system()).await.unwrap();
@@ -303,10 +294,7 @@ async fn open_writes_wait_for_who_is_suspended_and_go_with_who_is_erased() {
         let process = ground.start().await;
         let acme = process.run("acme", "run-1").await;
         process.crm.will([Does::Hangs { done: true }]);
-        tokio::select! {
-            _ = process.call(&acme, ask("refund", 5)) => panic!("it hangs"),
-            () = process.crm.heard.notified() => {}
-        }
+        process.until_heard(process.call(&acme, ask("refund", 5))).await;
         let process = ground.cut(process).await;
         process.kit.change("acme", |record| record.status = status).await;
         let resumed = process.tools.resume(&system()).await.unwrap();
@@ -377,10 +365,7 @@ async fn a_write_of_who_is_revoked_meanwhile_is_recorded_and_not_told() {
     process.crm.will([Does::Hangs { done: true }]);
     let call = process.call(&acme, ask("refund", 5));
     tokio::pin!(call);
-    tokio::select! {
-        _ = &mut call => panic!("it hangs"),
-        () = process.crm.heard.notified() => {}
-    }
+    process.until_heard(&mut call).await;
     process.kit.bump_epoch("acme").await;
     let error = call.await.unwrap_err();
     assert!(matches!(error, Error::Scope(_)), "{error:?}");
