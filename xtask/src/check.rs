@@ -3,6 +3,7 @@
 mod codes;
 mod deny;
 mod docs;
+mod engine;
 mod floors;
 mod paths;
 mod probes;
@@ -37,6 +38,7 @@ pub(crate) fn run(tally: &mut Tally, fast: bool) -> Result<()> {
     tally.check("docs", &docs::findings(&tree)?);
     tally.check("probes", &probes::findings(&tree)?);
     tally.check("tables", &tables::findings(&tree));
+    tally.check("engine", &engine::findings()?);
     ensure_components()?;
     step(tally, "format", &["fmt", "--all", "--check"])?;
     if !fast {
