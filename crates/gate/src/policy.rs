@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Error, Hop,
-    words::{Facts, vocabulary},
+    words::{Actions, Facts, vocabulary},
 };
 
 /// The greatest size of a policy file, in bytes.
@@ -184,6 +184,7 @@ struct Set {
     text: String,
     version: Version,
     policies: PolicySet,
+    actions: Actions,
     authorizer: Authorizer,
     /// Absent if a decision may depend on more than the key says.
     decisions: Option<Mutex<LruCache<[u8; 32], Verdict>>>,
@@ -214,6 +215,7 @@ impl Set {
         Ok(Self {
             text: text.to_owned(),
             version: Version(*blake3::hash(text.as_bytes()).as_bytes()),
+            actions: vocabulary().told_apart(&policies),
             policies,
             authorizer: Authorizer::new(),
             decisions: remembers.then(|| Mutex::new(LruCache::new(DECISIONS))),
@@ -242,7 +244,7 @@ impl Set {
 
     fn evaluate(&self, facts: &Facts<'_>, hop: &Hop, provider: Option<&ProviderId>) -> Verdict {
         self.evaluations.fetch_add(1, Ordering::Relaxed);
-        let (request, entities) = match vocabulary().question(facts, hop, provider) {
+        let (request, entities) = match vocabulary().question(&self.actions, facts, hop, provider) {
             Ok(question) => question,
             Err(why) => return Verdict::Error(why.into()),
         };

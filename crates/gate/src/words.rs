@@ -6,7 +6,7 @@ use std::{
 };
 
 use cedar_policy::{
-    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
     RestrictedExpression as Expr, Schema,
 };
 use ids::ProviderId;
@@ -74,6 +74,9 @@ pub(crate) struct Vocabulary {
     action_entities: Vec<Entity>,
 }
 
+/// By the index of a hop's kind.
+pub(crate) type Actions = [Vec<Entity>; KINDS.len()];
+
 /// The one vocabulary.
 pub(crate) fn vocabulary() -> &'static Vocabulary {
     static ONE: OnceLock<Vocabulary> = OnceLock::new();
@@ -111,28 +114,44 @@ impl Vocabulary {
         })
     }
 
-    /// The question that a hop to this provider is. An error here is an error of ours, and a
-    /// denial.
+    /// The actions that these policies can tell anything of, by the index of the hop's kind: the one that is
+    /// asked about and those that they name, each with all that it is in. Others would make no difference,
+    /// and putting them in order for each question costs more than all the rest.
+    pub(crate) fn told_apart(&self, policies: &PolicySet) -> Actions {
+        let named: HashSet<EntityUid> =
+            policies.policies().flat_map(cedar_policy::Policy::entity_literals).collect();
+        self.actions.each_ref().map(|asked| {
+            let matters = |action: &&Entity| {
+                action.uid() == *asked
+                    || (named.contains(&action.uid()) && !ids::planted::is("gate-actions-unnamed"))
+            };
+            self.action_entities.iter().filter(matters).cloned().collect()
+        })
+    }
+
+    /// The question that a hop to this provider is, with [`Self::told_apart`] of the policies that are asked.
+    /// An error here is an error of ours, and a denial.
     pub(crate) fn question(
         &self,
+        actions: &Actions,
         facts: &Facts<'_>,
         hop: &Hop,
         provider: Option<&ProviderId>,
     ) -> Result<(Request, Entities), String> {
-        self.ask(facts, hop, provider, None).map_err(|error| error.to_string())
+        let actions = actions[hop.kind].clone();
+        self.ask(actions, facts, (hop, provider), None).map_err(|error| error.to_string())
     }
 
     /// With a schema, request and entities are held against it; they always conform (a test
     /// says so), and the check costs more than the decision.
     fn ask(
         &self,
+        mut entities: Vec<Entity>,
         facts: &Facts<'_>,
-        hop: &Hop,
-        provider: Option<&ProviderId>,
+        (hop, provider): (&Hop, Option<&ProviderId>),
         schema: Option<&Schema>,
     ) -> Result<(Request, Entities), Anything> {
         let tenant = uid(&self.tenant, facts.tenant);
-        let mut entities = self.action_entities.clone();
         let mut above = HashSet::from([tenant.clone()]);
         entities.push(Entity::with_uid(tenant));
         if let Some(workflow) = facts.workflow {
@@ -295,7 +314,8 @@ mod tests {
             };
             for (hop, provider) in hops.iter().flat_map(|hop| [(hop, None), (hop, Some(&provider))])
             {
-                let asked = words.ask(&facts, hop, provider, Some(&words.schema));
+                let actions = words.action_entities.clone();
+                let asked = words.ask(actions, &facts, (hop, provider), Some(&words.schema));
                 assert!(asked.is_ok(), "{mask} {hop:?}: {}", asked.unwrap_err());
             }
         }

@@ -1,12 +1,13 @@
 //! Strict, bounded JSON.
 //!
 //! A body that names a key twice means one thing to us and another to the next parser; that
-//! is an ambiguity, so it is an error here. Depth and node count are bounded while parsing.
+//! is an ambiguity, so it is an error here, and so is a key that `serde_json` reads as something
+//! else than a key. Depth and node count are bounded while parsing.
 
-use std::fmt;
+use std::{collections::HashSet, fmt, marker::PhantomData};
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::{Map, Number, Value};
 
 /// A parsed document. Objects keep the order of their keys.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,10 @@ pub enum Json {
     /// Keys and values; every key once.
     Object(Vec<(String, Json)>),
 }
+
+/// Begins the keys under which `serde_json` hides values that are text until they are read. An
+/// object with such a key is one thing here, and whatever stands in the text to `serde_json`.
+const RESERVED: &str = "$serde_json::private::";
 
 /// Bounds on a document.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,9 @@ pub enum Error {
     /// One object names a key twice.
     #[error("an object names the same key twice")]
     Duplicate,
+    /// A key that means something else further on.
+    #[error("an object has a key that is reserved")]
+    Reserved,
     /// Nested deeper than allowed.
     #[error("nested too deeply")]
     Depth,
@@ -69,15 +77,7 @@ impl Json {
     /// # Errors
     /// A repeated key, a bound passed, or bad syntax.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
-        let mut bounds = Bounds { nodes: limits.nodes, depth: limits.depth, broken: None };
-        let mut from = serde_json::Deserializer::from_slice(bytes);
-        let parsed =
-            Reader(&mut bounds).deserialize(&mut from).and_then(|json| from.end().map(|()| json));
-        match (parsed, bounds.broken) {
-            (_, Some(broken)) => Err(broken),
-            (Ok(json), None) => Ok(json),
-            (Err(at), None) => Err(Error::Syntax { line: at.line(), column: at.column() }),
-        }
+        read(bytes, limits)
     }
 
     /// The value of a key, if this is an object that has it.
@@ -167,6 +167,26 @@ impl Json {
     }
 }
 
+/// Parses one document as [`Json::parse`] does, just as strictly, into the form that paths are looked up in.
+///
+/// # Errors
+/// A repeated key, a bound passed, or bad syntax.
+pub fn value(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
+    read(bytes, limits)
+}
+
+fn read<T: Tree>(bytes: &[u8], limits: &Limits) -> Result<T, Error> {
+    let mut bounds = Bounds { nodes: limits.nodes, depth: limits.depth, broken: None };
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    let parsed =
+        Reader::of(&mut bounds).deserialize(&mut from).and_then(|tree| from.end().map(|()| tree));
+    match (parsed, bounds.broken) {
+        (_, Some(broken)) => Err(broken),
+        (Ok(tree), None) => Ok(tree),
+        (Err(at), None) => Err(Error::Syntax { line: at.line(), column: at.column() }),
+    }
+}
+
 fn quote(text: &str, sink: &mut impl FnMut(&[u8])) {
     sink(b"\"");
     let bytes = text.as_bytes();
@@ -221,85 +241,199 @@ impl Bounds {
     }
 }
 
-struct Reader<'a>(&'a mut Bounds);
+/// What a document is read into.
+trait Tree: Sized {
+    /// An object, as far as it was read.
+    type Entries: Default;
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = Json;
+    fn null() -> Self;
+    fn truth(truth: bool) -> Self;
+    fn number(number: Number) -> Self;
+    fn text(text: String) -> Self;
+    fn list(items: Vec<Self>) -> Self;
+    fn object(entries: Self::Entries) -> Self;
+    /// Whether the object names a key already; it is about to get it.
+    fn repeats(entries: &mut Self::Entries, key: &str) -> bool;
+    fn put(entries: &mut Self::Entries, key: String, value: Self);
+}
 
-    fn deserialize<D: de::Deserializer<'de>>(self, from: D) -> Result<Json, D::Error> {
-        self.0.node()?;
+/// Keys in their order, and all of them once there are many.
+#[derive(Default)]
+struct Entries {
+    all: Vec<(String, Json)>,
+    seen: HashSet<String>,
+}
+
+impl Tree for Json {
+    type Entries = Entries;
+
+    fn null() -> Self {
+        Self::Null
+    }
+
+    fn truth(truth: bool) -> Self {
+        Self::Bool(truth)
+    }
+
+    fn number(number: Number) -> Self {
+        Self::Number(number)
+    }
+
+    fn text(text: String) -> Self {
+        Self::String(text)
+    }
+
+    fn list(items: Vec<Self>) -> Self {
+        Self::Array(items)
+    }
+
+    fn object(entries: Entries) -> Self {
+        Self::Object(entries.all)
+    }
+
+    fn repeats(entries: &mut Entries, key: &str) -> bool {
+        // A linear look at few keys is quicker than a set; a set bounds the work for many.
+        if entries.all.len() < 16 {
+            return entries.all.iter().any(|(k, _)| k == key);
+        }
+        if entries.seen.is_empty() {
+            entries.seen.extend(entries.all.iter().map(|(k, _)| k.clone()));
+        }
+        !entries.seen.insert(key.to_owned())
+    }
+
+    fn put(entries: &mut Entries, key: String, value: Self) {
+        entries.all.push((key, value));
+    }
+}
+
+impl Tree for Value {
+    type Entries = Map<String, Self>;
+
+    fn null() -> Self {
+        Self::Null
+    }
+
+    fn truth(truth: bool) -> Self {
+        Self::Bool(truth)
+    }
+
+    fn number(number: Number) -> Self {
+        Self::Number(number)
+    }
+
+    fn text(text: String) -> Self {
+        Self::String(text)
+    }
+
+    fn list(items: Vec<Self>) -> Self {
+        Self::Array(items)
+    }
+
+    fn object(entries: Map<String, Self>) -> Self {
+        Self::Object(entries)
+    }
+
+    fn repeats(entries: &mut Map<String, Self>, key: &str) -> bool {
+        match entries.len() {
+            // The planted bug: the last one wins.
+            _ if crate::planted::is("json-value-repeated-keys") => false,
+            ..16 => entries.keys().any(|k| k == key),
+            _ => entries.contains_key(key),
+        }
+    }
+
+    fn put(entries: &mut Map<String, Self>, key: String, value: Self) {
+        if entries.is_empty() {
+            // Most objects have that many, and would grow twice until then.
+            *entries = Map::with_capacity(4);
+        }
+        entries.insert(key, value);
+    }
+}
+
+struct Reader<'a, T> {
+    bounds: &'a mut Bounds,
+    into: PhantomData<T>,
+}
+
+impl<'a, T> Reader<'a, T> {
+    const fn of(bounds: &'a mut Bounds) -> Self {
+        Self { bounds, into: PhantomData }
+    }
+}
+
+impl<'de, T: Tree> DeserializeSeed<'de> for Reader<'_, T> {
+    type Value = T;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, from: D) -> Result<T, D::Error> {
+        self.bounds.node()?;
         from.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = Json;
+impl<'de, T: Tree> Visitor<'de> for Reader<'_, T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::null())
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<T, E> {
+        Ok(T::truth(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<T, E> {
+        Ok(T::number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<T, E> {
+        Ok(T::number(value.into()))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
-        Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("a number out of range"))
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<T, E> {
+        Number::from_f64(value).map(T::number).ok_or_else(|| E::custom("a number out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::String(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<T, E> {
+        Ok(T::text(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
-        Ok(Json::String(value))
+    fn visit_string<E>(self, value: String) -> Result<T, E> {
+        Ok(T::text(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
-        self.0.descend()?;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<T, A::Error> {
+        self.bounds.descend()?;
         let mut items = Vec::new();
-        while let Some(item) = from.next_element_seed(Reader(self.0))? {
+        while let Some(item) = from.next_element_seed(Reader::of(self.bounds))? {
             items.push(item);
         }
-        self.0.depth += 1;
-        Ok(Json::Array(items))
+        self.bounds.depth += 1;
+        Ok(T::list(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
-        self.0.descend()?;
-        let mut entries: Vec<(String, Json)> = Vec::new();
-        // A linear look at few keys is quicker than a set; a set bounds the work for many.
-        let mut seen = std::collections::HashSet::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<T, A::Error> {
+        self.bounds.descend()?;
+        let mut entries = T::Entries::default();
         while let Some(key) = from.next_key::<String>()? {
-            self.0.node()?;
-            let repeated = if entries.len() < 16 {
-                entries.iter().any(|(k, _)| *k == key)
-            } else {
-                if seen.is_empty() {
-                    seen.extend(entries.iter().map(|(k, _)| k.clone()));
-                }
-                !seen.insert(key.clone())
-            };
-            if repeated {
-                return Err(self.0.refuse(Error::Duplicate));
+            self.bounds.node()?;
+            if key.starts_with(RESERVED) && !crate::planted::is("json-reserved-keys") {
+                return Err(self.bounds.refuse(Error::Reserved));
             }
-            let value = from.next_value_seed(Reader(self.0))?;
-            entries.push((key, value));
+            // Before the value is read: of what is wrong twice, this is said.
+            if T::repeats(&mut entries, &key) {
+                return Err(self.bounds.refuse(Error::Duplicate));
+            }
+            let value = from.next_value_seed(Reader::of(self.bounds))?;
+            T::put(&mut entries, key, value);
         }
-        self.0.depth += 1;
-        Ok(Json::Object(entries))
+        self.bounds.depth += 1;
+        Ok(T::object(entries))
     }
 }
 
@@ -309,8 +443,15 @@ mod tests {
 
     use super::*;
 
+    /// Both forms, which say the same of whatever they read.
     fn parse(text: &str) -> Result<Json, Error> {
-        Json::parse(text.as_bytes(), &Limits { depth: 4, nodes: 60 })
+        let limits = Limits { depth: 4, nodes: 60 };
+        let json = Json::parse(text.as_bytes(), &limits);
+        let other = value(text.as_bytes(), &limits);
+        let written = other.map(|other| serde_json::to_vec(&other).unwrap());
+        let again = written.clone().and_then(|text| Json::parse(&text, &limits));
+        assert_eq!(json, again, "{text}: {written:?}");
+        json
     }
 
     #[test]
@@ -327,6 +468,23 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(why), "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_that_hides_a_document_is_none() {
+        let hidden = r#"{"a":[{"$serde_json::private::RawValue":"{\"b\":1,\"b\":2}"}]}"#;
+        // What it would be to whoever reads it next.
+        let read: Value = serde_json::from_str(hidden).unwrap();
+        assert_eq!(read["a"][0]["b"], 2);
+        for text in [
+            hidden,
+            r#"{"$serde_json::private::RawValue":1}"#,
+            r#"{"\u0024serde_json::private::RawValue":"5"}"#,
+            r#"{"a":1,"$serde_json::private::Number":"1"}"#,
+        ] {
+            assert_eq!(parse(text), Err(Error::Reserved), "{text}");
+        }
+        assert!(parse(r#"{"$serde_json":"$serde_json::private::RawValue"}"#).is_ok());
     }
 
     #[test]

@@ -74,6 +74,32 @@ async fn a_policy_sees_who_asks_for_what() {
     }
 }
 
+/// Actions that are not asked about are in what they are in all the same, wherever a policy says so.
+#[tokio::test]
+async fn a_policy_knows_the_actions_that_it_names() {
+    let world = World::new().await;
+    let scope = world.kit.scope("acme", "live").await;
+    for (condition, held) in [
+        (r#"Bulkhead::Action::"tools:write" in Bulkhead::Action::"tools""#, true),
+        (r#"[Bulkhead::Action::"tools:write"].contains(action)"#, false),
+        (r#"action in [Bulkhead::Action::"tools", Bulkhead::Action::"model"]"#, true),
+        (r#"action in [Bulkhead::Action::"tools", Bulkhead::Action::"cache"]"#, false),
+        (
+            r#"if action == Bulkhead::Action::"cache:read" then false else Bulkhead::Action::"cache:read" in Bulkhead::Action::"cache""#,
+            true,
+        ),
+    ] {
+        // A policy that forbids by it, too: what is not known must not let anything through.
+        for (rule, expected) in [
+            (format!("permit (principal, action, resource) when {{ {condition} }};"), held),
+            (format!("{ALL} forbid (principal, action, resource) when {{ {condition} }};"), !held),
+        ] {
+            let expected = if expected { "ok" } else { "policy.denied" };
+            assert_eq!(says(&world.ruled(&rule), &scope, chat()).await, expected, "{rule}");
+        }
+    }
+}
+
 /// What is absent is absent: a policy has to ask, and strict validation sees that it does.
 #[tokio::test]
 async fn what_a_credential_does_not_name_is_absent() {
