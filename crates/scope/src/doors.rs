@@ -31,6 +31,8 @@ const PROOF_LIFE: std::time::Duration = std::time::Duration::from_secs(300);
 struct Proven {
     inner: Arc<Inner>,
     revision: u64,
+    /// By which set of our keys.
+    turn: u64,
     until: Millis,
 }
 
@@ -124,14 +126,6 @@ impl Doors {
         self.standings.refresh(tenant).await
     }
 
-    /// Forgets which credentials were proven, so that each is verified again: after a signing
-    /// key was withdrawn.
-    pub fn forget_proven(&self) {
-        for shard in &self.proven {
-            shard.lock().clear();
-        }
-    }
-
     pub(crate) fn now(&self) -> Millis {
         self.shared.clock.now()
     }
@@ -146,10 +140,13 @@ impl Doors {
         } else {
             digest(credential)
         };
+        // Before anything is verified by them: they may be replaced meanwhile.
+        let turn = self.keys.turn();
         let shard = &self.proven[usize::from(key[0]) % SHARDS];
         let known = shard.lock().get(&key).cloned();
         if let Some(proven) = known
             && proven.until > self.now()
+            && proven.turn == turn
             && proven.revision == proven.inner.standing().revision()
         {
             match proven.inner.live() {
@@ -166,7 +163,7 @@ impl Doors {
             _ => inner.identity.expires.min(self.now().plus(PROOF_LIFE)),
         };
         let revision = inner.standing().revision();
-        shard.lock().put(key, Proven { inner: Arc::clone(&inner), revision, until });
+        shard.lock().put(key, Proven { inner: Arc::clone(&inner), revision, turn, until });
         Ok(Scope::from_inner(inner))
     }
 
@@ -206,10 +203,8 @@ impl Doors {
         let claims: serde_json::Value = serde_json::from_slice(&parts.payload)
             .map_err(|_| Error::Malformed("the token's claims"))?;
         let iss = claims.get("iss").and_then(serde_json::Value::as_str);
-        self.issuers
-            .iter()
-            .find(|trusted| Some(trusted.issuer.issuer.as_str()) == iss)
-            .ok_or(Error::Issuer)
+        let named = |known: &&Trusted| Some(known.issuer.issuer.as_str()) == iss;
+        self.issuers.iter().find(named).ok_or(Error::Issuer)
     }
 
     /// The identity that one of our own tokens proves.

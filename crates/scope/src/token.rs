@@ -60,7 +60,7 @@ impl Claims {
 pub(crate) struct Header {
     pub(crate) alg: String,
     #[serde(default)]
-    typ: Option<String>,
+    pub(crate) typ: Option<String>,
     #[serde(default)]
     pub(crate) kid: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,9 +144,9 @@ fn thumbprint(key: &VerifyingKey) -> String {
 }
 
 /// The keys that sign and verify our tokens. The first signs; the others still verify what
-/// they signed, until they are retired.
+/// they signed, until they are retired. With how often they were replaced.
 #[derive(Debug)]
-pub struct TokenKeys(ArcSwap<Vec<SigningKey>>);
+pub struct TokenKeys(ArcSwap<(u64, Vec<SigningKey>)>);
 
 impl TokenKeys {
     /// With at least one key, the signing one first.
@@ -157,35 +157,36 @@ impl TokenKeys {
         if keys.is_empty() {
             return Err(Error::Invalid("no signing key".into()));
         }
-        Ok(Arc::new(Self(ArcSwap::from_pointee(keys))))
+        Ok(Arc::new(Self(ArcSwap::from_pointee((0, keys)))))
     }
 
-    /// Takes over another set, at once; an empty one is ignored.
+    /// Takes over another set, at once; an empty one is ignored. What was proven by the one
+    /// before is verified again.
     pub fn replace(&self, keys: Vec<SigningKey>) {
         if !keys.is_empty() {
-            self.0.store(Arc::new(keys));
+            self.0.rcu(|now| (now.0 + 1, keys.clone()));
         }
+    }
+
+    pub(crate) fn turn(&self) -> u64 {
+        if ids::planted::is("proof-outlives-its-key") { 0 } else { self.0.load().0 }
     }
 
     /// The public keys as a JWK Set.
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
-        let keys: Vec<_> = self
-            .0
-            .load()
-            .iter()
-            .map(|key| {
-                serde_json::json!({
-                    "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
-                    "kid": key.kid, "x": text::base64url(key.key.verifying_key().as_bytes()),
-                })
+        let public = |key: &SigningKey| {
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
+                "kid": key.kid, "x": text::base64url(key.key.verifying_key().as_bytes()),
             })
-            .collect();
+        };
+        let keys: Vec<_> = self.0.load().1.iter().map(public).collect();
         serde_json::json!({ "keys": keys })
     }
 
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Error> {
-        self.0.load().first().ok_or(Error::UnknownKey)?.sign(claims)
+        self.0.load().1.first().ok_or(Error::UnknownKey)?.sign(claims)
     }
 
     /// Verifies signature, type, issuer, audience and times, in this order.
@@ -201,7 +202,7 @@ impl TokenKeys {
         }
         let kid = parts.header.kid.as_deref().ok_or(Error::UnknownKey)?;
         let keys = self.0.load();
-        let key = keys.iter().find(|key| key.kid == kid).ok_or(Error::UnknownKey)?;
+        let key = keys.1.iter().find(|key| key.kid == kid).ok_or(Error::UnknownKey)?;
         let signature = text::unbase64url(parts.signature)
             .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
             .ok_or(Error::Signature)?;
@@ -221,6 +222,10 @@ impl TokenKeys {
             return Err(Error::Audience);
         }
         check_times(claims.iat, None, claims.exp, now, Duration::ZERO)?;
+        let life = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
+        if life > MAX_TOKEN_LIFE && !ids::planted::is("token-without-longest-life") {
+            return Err(Error::Malformed("it would live longer than any of ours"));
+        }
         if claims.lineage().len() > MAX_LINEAGE {
             return Err(Error::Malformed("narrowed too many times"));
         }

@@ -167,6 +167,8 @@ pub struct Registry {
     spent: Mutex<HashMap<RandomId, Millis>>,
     /// While set, every look-up fails.
     pub down: std::sync::atomic::AtomicBool,
+    /// While set, others have their turn before a tenant's record is read.
+    pub slow: std::sync::atomic::AtomicBool,
 }
 
 impl Default for Registry {
@@ -180,6 +182,7 @@ impl Default for Registry {
             grants: Mutex::default(),
             spent: Mutex::default(),
             down: false.into(),
+            slow: false.into(),
         }
     }
 }
@@ -272,6 +275,16 @@ impl Registry {
         }
     }
 
+    /// Mandates that were redeemed.
+    pub fn spent(&self) -> HashMap<RandomId, Millis> {
+        self.spent.lock().clone()
+    }
+
+    /// Takes over which were redeemed before a restart.
+    pub fn respend(&self, spent: HashMap<RandomId, Millis>) {
+        self.spent.lock().extend(spent);
+    }
+
     fn up<T>(&self, value: T) -> Result<T, Unavailable> {
         if self.down.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(Unavailable("down, as the test wants it".into()));
@@ -286,6 +299,9 @@ impl Directory for Registry {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<TenantRecord>, Unavailable>> {
         Box::pin(async move {
+            if self.slow.load(std::sync::atomic::Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
             let tenants = self.tenants.lock();
             let by_alias = || {
                 tenants.values().find(|record| record.aliases.iter().any(|a| a.as_str() == name))

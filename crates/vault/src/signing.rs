@@ -61,8 +61,9 @@ impl Vault {
         .await
     }
 
-    /// Draws a new seed, which signs from now on. The older ones stay, to verify, until they
-    /// are retired. Returns all, newest first.
+    /// Draws a new seed, which signs from now on. Of the older ones stay, to verify until they are
+    /// retired, as many as there may be of all, `keep`; the others are destroyed, in the same
+    /// transaction: nothing is half done. Returns what is left, newest first.
     ///
     /// # Errors
     /// [`Error::TooMany`]; what the keystore answers.
@@ -70,13 +71,17 @@ impl Vault {
         &self,
         _system: &SystemScope,
         purpose: &'static str,
+        keep: usize,
     ) -> Result<Vec<Seed>, Error> {
         self.change(1, move |this, txn| {
             let mut seeds = this.seeds(txn, purpose)?;
+            let number = seeds.first().map_or(1, |(number, _)| number + 1);
+            for (number, _) in seeds.drain(seeds.len().min(keep.saturating_sub(1))..) {
+                txn.delete(WRAPPED, &seed_row(purpose, number))?;
+            }
             if seeds.len() >= MOST {
                 return Err(Error::TooMany { what: "signing keys", most: MOST as u64 });
             }
-            let number = seeds.first().map_or(1, |(number, _)| number + 1);
             seeds.insert(0, this.draw_seed(txn, purpose, number)?);
             Ok(seeds.into_iter().map(|(_, seed)| seed).collect())
         })

@@ -175,7 +175,7 @@ async fn signing_keys_rotate_and_old_notes_still_count() {
     let log = audit.of(&world.acme);
     let (old_key, old_note) = (log.verifier_keys().remove(0), log.head().await.unwrap());
     let purpose = Audit::signing_purpose();
-    let seeds = world.vault.rotate_signing(&system(), purpose).await.unwrap();
+    let seeds = world.vault.rotate_signing(&system(), purpose, usize::MAX).await.unwrap();
     audit.reload_keys().await.unwrap();
     let keys = log.verifier_keys();
     assert_eq!((keys.len(), &keys[1]), (2, &old_key));

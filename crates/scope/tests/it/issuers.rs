@@ -148,6 +148,16 @@ async fn attacks_on_the_token() {
         ),
         ("unknown kid", sign(1, &with("kid", json!("k9")), |_| {}), "scope.unknown_key"),
         (
+            "what another Bulkhead says to tools",
+            sign(1, &with("typ", json!("bulkhead-assertion+jwt")), |_| {}),
+            "scope.malformed",
+        ),
+        (
+            "what it says of a write",
+            sign(1, &with("typ", json!("bulkhead-receipt+jwt")), |_| {}),
+            "scope.malformed",
+        ),
+        (
             "its own key in the header",
             sign(2, &with("jwk", jwk("k1", 2)), |_| {}),
             "scope.signature",

@@ -75,6 +75,9 @@ async fn every_fault_has_its_code() {
         ("issuer", claim("iss", json!("https://evil.test")), "scope.issuer"),
         ("audience", claim("aud", json!("bulkhead:other")), "scope.audience"),
         ("expired", claim("exp", json!(now)), "scope.expired"),
+        ("as long as one may live", claim("exp", json!(now + 900)), "ok"),
+        ("longer than any lives", claim("exp", json!(now + 901)), "scope.malformed"),
+        ("for ever", claim("exp", json!(u64::MAX)), "scope.malformed"),
         ("from the future", claim("iat", json!(now + 61)), "scope.clock_skew"),
         ("within the skew", claim("iat", json!(now + 60)), "ok"),
         ("no such tenant", claim("tenant", json!("initech")), "scope.tenant"),
@@ -282,6 +285,26 @@ async fn a_withdrawn_key_opens_nothing_that_was_proven_before() {
     let token = kit.mint("acme", "live", "support").await;
     assert_eq!(code(kit.authenticate(&token.secret).await), "ok");
     kit.keys().replace(vec![SigningKey::from_seed(&[3; 32])]);
-    kit.doors.forget_proven();
+    assert_eq!(code(kit.authenticate(&token.secret).await), "scope.unknown_key");
+}
+
+/// A proof that is under way when the key goes is none afterwards.
+#[tokio::test]
+async fn a_key_that_is_withdrawn_while_it_proves_proves_nothing_later() {
+    let (kit, _) = kit().await;
+    let token = kit.mint("acme", "live", "support").await;
+    kit.registry.slow.store(true, std::sync::atomic::Ordering::SeqCst);
+    // Its standing is known by now, and has to be read again.
+    kit.registry.down.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(kit.doors.refresh(&token.tenant).await.is_err());
+    kit.registry.down.store(false, std::sync::atomic::Ordering::SeqCst);
+    let mut proving = std::pin::pin!(kit.authenticate(&token.secret));
+    tokio::select! {
+        biased;
+        _ = &mut proving => panic!("it was to wait for the registry"),
+        () = std::future::ready(()) => {}
+    }
+    kit.keys().replace(vec![SigningKey::from_seed(&[3; 32])]);
+    assert_eq!(code(proving.await), "ok", "it was there before");
     assert_eq!(code(kit.authenticate(&token.secret).await), "scope.unknown_key");
 }

@@ -19,7 +19,7 @@ async fn lived_in(world: &World) -> Store {
         credentials.of(&scope).set(&provider, None, secret, false).await.unwrap();
     }
     world.vault.rotate_data_key(&world.acme().await).await.unwrap();
-    world.vault.rotate_signing(&system(), "tokens").await.unwrap();
+    world.vault.rotate_signing(&system(), "tokens", usize::MAX).await.unwrap();
     world.vault.renew_root(&system(), |_| {}).await.unwrap();
     world.vault.shred(&world.globex().await).await.unwrap();
     store

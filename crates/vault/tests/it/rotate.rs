@@ -140,7 +140,7 @@ async fn signing_seeds_rotate_with_overlap_and_retire() {
     let mut world = World::new().await;
     let first = world.vault.signing_seeds(&system(), "tokens").await.unwrap();
     assert_eq!(first.len(), 1);
-    let both = world.vault.rotate_signing(&system(), "tokens").await.unwrap();
+    let both = world.vault.rotate_signing(&system(), "tokens", usize::MAX).await.unwrap();
     assert_eq!((both.len(), both[1].id), (2, first[0].id));
     let other = world.vault.signing_seeds(&system(), "token").await.unwrap();
     let distinct: HashSet<_> = both.iter().chain(&other).map(|seed| *seed.expose()).collect();
@@ -153,6 +153,30 @@ async fn signing_seeds_rotate_with_overlap_and_retire() {
     world.restart().await;
     let left = world.vault.signing_seeds(&system(), "tokens").await.unwrap();
     assert_eq!(left.iter().map(|seed| seed.id).collect::<Vec<_>>(), [both[0].id]);
+}
+
+/// Those that are to go are gone as soon as the new one is there.
+#[tokio::test]
+async fn signing_seeds_rotate_and_go_in_one() {
+    let mut world = World::new().await;
+    let rotate = async |vault: &bulkhead_vault::Vault, keep| {
+        let left = vault.rotate_signing(&system(), "tokens", keep).await;
+        left.map(|seeds| seeds.iter().map(|seed| seed.id).collect::<Vec<_>>())
+    };
+    let other = world.vault.signing_seeds(&system(), "token").await.unwrap();
+    let mut drawn = rotate(&world.vault, usize::MAX).await.unwrap();
+    for keep in [usize::MAX, 3, 2, 2] {
+        let left = rotate(&world.vault, keep).await.unwrap();
+        drawn.insert(0, left[0]);
+        assert_eq!(left, drawn[..drawn.len().min(keep)], "{keep}");
+    }
+    while rotate(&world.vault, usize::MAX).await.is_ok() {}
+    // However many there are, a leaked one can be got rid of.
+    let last = rotate(&world.vault, 1).await.unwrap();
+    world.restart().await;
+    let left = world.vault.signing_seeds(&system(), "tokens").await.unwrap();
+    assert_eq!(left.iter().map(|seed| seed.id).collect::<Vec<_>>(), last);
+    assert_eq!(world.vault.signing_seeds(&system(), "token").await.unwrap()[0].id, other[0].id);
 }
 
 static SYSTEM: scope::SystemScope = system();
