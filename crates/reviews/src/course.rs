@@ -4,7 +4,7 @@
 use ids::{Millis, planted, text::hex};
 use scope::{Access, Scope};
 
-use crate::{Decided, Decision, Error, Kind, Review, State, Wanted};
+use crate::{Decided, Decision, Error, Finding, Kind, Review, State, Wanted};
 
 /// Most decisions and edits of one review.
 const MOST_DECISIONS: usize = 64;
@@ -65,6 +65,10 @@ impl Review {
         decision: &Decision,
         now: Millis,
     ) -> Result<(), Error> {
+        // Nobody says of an outcome that it is allowed.
+        if self.kind == Kind::Unknown {
+            return Err(Error::Kind(self.kind));
+        }
         match self.state {
             State::Open => {}
             // What was allowed can be stopped until it is used.
@@ -87,6 +91,32 @@ impl Review {
             (true, true) if self.four_eyes && self.approvals() < 2 => State::Open,
             (true, true) => State::Approved,
         };
+        Ok(())
+    }
+
+    /// Notes how a write went of which that was not known. Whoever wants it done says nothing of it:
+    /// what was not done may be sent again.
+    pub(crate) fn settle(
+        &mut self,
+        who: &Decider,
+        finding: &Finding,
+        now: Millis,
+    ) -> Result<(), Error> {
+        if self.kind != Kind::Unknown {
+            return Err(Error::Kind(self.kind));
+        }
+        if self.state != State::Open {
+            return Err(Error::Settled(self.state.as_str()));
+        }
+        self.is_of(&finding.digest)?;
+        if who.asked && !planted::is("review-asker-settles") {
+            return Err(Error::SamePerson);
+        }
+        self.note(who, false, finding.reason.clone(), now)?;
+        if let Some(noted) = self.decisions.last_mut() {
+            noted.done = Some(finding.done);
+        }
+        self.state = State::Closed;
         Ok(())
     }
 
@@ -194,7 +224,7 @@ impl Review {
             return Err(Error::Malformed("this review was decided and edited too often; deny it"));
         }
         let (by, person) = (who.by.clone(), who.person.clone());
-        self.decisions.push(Decided { by, at, approved, reason, person, void: false });
+        self.decisions.push(Decided { by, at, approved, done: None, reason, person, void: false });
         Ok(())
     }
 }

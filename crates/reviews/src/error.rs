@@ -1,5 +1,7 @@
 //! Why a review cannot be opened, read or decided.
 
+use crate::Kind;
+
 /// Why a review cannot be opened, read or decided.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,9 @@ pub enum Error {
     /// closed. The word is that of [`crate::State`].
     #[error("this review is {0}")]
     Settled(&'static str),
+    /// It asks for another kind of decision.
+    #[error("this review is of kind {}: {}", .0.as_str(), asks(*.0))]
+    Kind(Kind),
     /// The approval is not for this: another tool, other arguments, other policies.
     #[error("this review is of something else: {0}")]
     Other(&'static str),
@@ -46,6 +51,16 @@ pub enum Error {
     Settings(String),
 }
 
+/// What is to be done about a review.
+const fn asks(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Unknown => "settle it, as done or as not done",
+        Kind::Approval | Kind::Suggestion | Kind::Drift | Kind::Quarantine => {
+            "no outcome of a write is in question; decide on it"
+        }
+    }
+}
+
 impl Error {
     /// The stable code.
     #[must_use]
@@ -53,6 +68,7 @@ impl Error {
         match self {
             Self::Missing => "review.missing",
             Self::Settled(_) => "review.settled",
+            Self::Kind(_) => "review.kind",
             Self::Other(_) => "review.other",
             Self::SamePerson => "review.same_person",
             Self::Full(_) => "review.full",

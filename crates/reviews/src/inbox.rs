@@ -10,8 +10,9 @@ use vault::{Place, Vault};
 use zeroize::Zeroizing;
 
 use crate::{
-    Decision, Error, Kind, New, Notice, Notify, REVIEWS, Review, Settings, State, Wanted,
+    Decision, Error, Finding, Kind, New, Notice, Notify, REVIEWS, Review, Settings, State, Wanted,
     course::Decider,
+    quarantine::Coming,
     row::{self, Kept, Opening},
     waiting::Waiting,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) system: SystemScope,
     pub(crate) notify: Arc<dyn Notify>,
     pub(crate) waiting: Waiting,
+    pub(crate) coming: Coming,
 }
 
 /// Those of one tenant's environment.
@@ -102,6 +104,7 @@ impl Reviews {
             system,
             notify,
             waiting,
+            coming: Coming::default(),
         })))
     }
 
@@ -124,15 +127,15 @@ impl Inbox<'_, Write> {
         asked.await.map_err(|_| store::Error::Panicked)?
     }
 
-    /// Notes a decision. The last one that was needed settles it. Of what is no approval, any
-    /// decision closes it.
+    /// Notes a decision. The last one that was needed settles it. Of a suggestion and of a definition that
+    /// changed, any decision closes it.
     ///
     /// Whoever asked may withdraw what it asked for, and decides nothing else; so does whoever works in
     /// the same workflow or as the same agent. Operators are none of these.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Settled`], [`Error::SamePerson`], [`Error::Other`] where the digest is
-    /// not of what is kept.
+    /// not of what is kept, [`Error::Kind`] where the outcome of a write is asked for.
     pub async fn decide(&self, id: RandomId, decision: Decision) -> Result<Review, Error> {
         self.change_detached(id, move |scope, review, now| {
             let who = Decider::of(scope, &decision.by, review);
@@ -163,6 +166,30 @@ impl Inbox<'_, Write> {
             Inbox { all: &all, scope: &scope }.change(id, Some(&payload), edit).await
         });
         edited.await.map_err(|_| store::Error::Panicked)?
+    }
+
+    /// Notes what a person found out of a write of which it was not known whether it was done, and closes the
+    /// review. That the write itself is settled is the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::decide`]; [`Error::Kind`] where nothing of that kind is asked.
+    pub async fn settle(&self, id: RandomId, finding: Finding) -> Result<Review, Error> {
+        self.change_detached(id, move |scope, review, now| {
+            let who = Decider::of(scope, &finding.by, review);
+            review.settle(&who, &finding, now)
+        })
+        .await
+    }
+
+    /// Whether [`Self::settle`] would take this now. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub async fn may_settle(&self, id: RandomId, finding: &Finding) -> Result<Review, Error> {
+        let review = self.record(id).await?;
+        let who = Decider::of(self.scope, &finding.by, &review);
+        review.clone().settle(&who, finding, self.all.0.clock.now())?;
+        Ok(review)
     }
 
     /// Closes a review of which nothing is to come any more: what it asked about was settled elsewhere.
@@ -196,15 +223,18 @@ impl Inbox<'_, Write> {
         self.room(clock.now()).await?;
         let now = clock.now();
         let id = RandomId::draw(&**entropy);
-        let New { payload, mandate, .. } = &new;
+        let New { payload, mandates, .. } = &new;
         let sealer = vault.of(self.scope);
         let arguments = Place { surface: ARGUMENTS, key: id.as_bytes(), version: 0 };
         let payload = sealer.seal(&arguments, payload).await?;
-        let sealed = match mandate {
-            None => None,
-            Some(mandate) => {
+        let sealed = match &mandates[..] {
+            [] => None,
+            mandates => {
                 let place = Place { surface: MANDATE, key: id.as_bytes(), version: 0 };
-                Some(sealer.seal(&place, mandate.as_text().as_bytes()).await?)
+                let plain = serde_json::to_vec(mandates)
+                    .map(Zeroizing::new)
+                    .map_err(|_| vault::Error::Malformed("mandates that JSON cannot hold"))?;
+                Some(sealer.seal(&place, &plain).await?)
             }
         };
         let review = self.review(id, now, &new);
@@ -237,7 +267,7 @@ impl Inbox<'_, Write> {
             self.all.0.withdraw(now, &id).await;
             return Err(error);
         }
-        notify.opened(notice);
+        notify.opened(self.scope.tenant(), notice);
         Ok(review)
     }
 
@@ -321,6 +351,11 @@ impl Inbox<'_, Write> {
             let review = next.review.clone();
             if review.state == State::Open && kept.review.state == State::Approved {
                 self.all.0.announce(&Notice::of(&review, self.scope)).await?;
+            }
+            // First, so that a crash leaves nothing that is allowed and that nobody knows of.
+            if review.state == State::Approved && !planted::is("review-due-unnoted") {
+                let mandates = self.mandates_of(&kept).await?;
+                self.all.0.note_due(self.scope, &review, mandates).await?;
             }
             if !self.swap(row, Changed { kept: next, payload }).await? {
                 continue;
@@ -424,24 +459,19 @@ impl<A: Access> Inbox<'_, A> {
         Ok(reviews)
     }
 
-    /// The mandate under which Bulkhead itself executes what was approved: of what is approved, or was
-    /// used, and of nothing else.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
-    pub async fn mandate(&self, id: RandomId) -> Result<Option<Mandate>, Error> {
-        let Kept { review, mandate, .. } = self.load(id).await?.kept;
-        if !mandate || !matches!(review.state, State::Approved | State::Used) {
-            return Ok(None);
+    /// The mandates under which Bulkhead itself executes it, if it is to.
+    async fn mandates_of(&self, kept: &Kept) -> Result<Vec<Mandate>, Error> {
+        if !kept.mandate {
+            return Ok(Vec::new());
         }
-        let reader = self.reader();
+        let (reader, id) = (self.reader(), kept.review.id);
         let row = self.all.0.store.of(&reader).get(REVIEWS, &row::mandate(&id)).await?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok(Vec::new()) };
         let place = Place { surface: MANDATE, key: id.as_bytes(), version: 0 };
         let plain = self.all.0.vault.of(&reader).open(&place, &row).await?;
-        let text = std::str::from_utf8(&plain)
-            .map_err(|_| vault::Error::Malformed("a mandate that is no text"))?;
-        Ok(Some(Mandate::from_text(text.to_owned())))
+        let mandates = serde_json::from_slice(&plain)
+            .map_err(|_| vault::Error::Malformed("not mandates of this version"))?;
+        Ok(mandates)
     }
 
     async fn load(&self, id: RandomId) -> Result<Loaded, Error> {

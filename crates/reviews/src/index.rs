@@ -1,7 +1,7 @@
 //! Which reviews wait for a decision, of all tenants: for operators, without what is in them.
 
-use ids::{Environment, Millis, RandomId, TenantId};
-use scope::SystemScope;
+use ids::{Millis, RandomId};
+use scope::{Access, Scope, SystemScope};
 use store::Range;
 use vault::Place;
 
@@ -70,18 +70,17 @@ impl Reviews {
         Ok(notices)
     }
 
-    /// Takes everything of a tenant's environment out of the index: it was erased.
+    /// Takes everything of a tenant's environment out of the index, and off what is due: it was erased.
     ///
     /// # Errors
     /// What rows answer.
     pub async fn forget(
         &self,
         system: &SystemScope,
-        tenant: &TenantId,
-        environment: &Environment,
+        scope: &Scope<impl Access>,
     ) -> Result<u64, Error> {
         let view = self.0.store.system(system);
-        let (mut after, mut gone) = (None, 0);
+        let (mut after, mut gone) = (None, self.0.forget_due(system, scope).await?);
         loop {
             let mut range = Range::prefix([ENTRY]).limit(BATCH);
             range.after = after;
@@ -89,8 +88,8 @@ impl Reviews {
             for (key, sealed) in &rows {
                 let Some((_, id)) = row::read_at(key) else { continue };
                 let notice = self.0.notice(&id, sealed).await?;
-                let theirs = notice.tenant.as_ref() == Some(tenant)
-                    && notice.environment.as_ref() == Some(environment);
+                let theirs = notice.tenant.as_ref() == Some(scope.tenant())
+                    && notice.environment.as_ref() == Some(scope.environment());
                 if theirs {
                     gone += u64::from(view.delete(OPEN, key).await?);
                 }

@@ -11,6 +11,7 @@
 //! to the surface `quarantine` and to its id.
 
 mod course;
+mod due;
 mod error;
 mod inbox;
 mod index;
@@ -20,17 +21,19 @@ mod row;
 mod settings;
 mod waiting;
 
+pub use due::Due;
 pub use error::Error;
 pub use inbox::{Inbox, Reviews};
 pub use quarantine::{Doubt, Doubtful};
-pub use review::{Decided, Decision, Kind, New, Notice, Notify, Review, State, Wanted};
+pub use review::{Decided, Decision, Finding, Kind, New, Notice, Notify, Review, State, Wanted};
 pub use settings::{Settings, Webhook};
 
 use store::{File, Table};
 
 /// Reviews of a tenant's environment.
 pub const REVIEWS: Table = Table { file: File::State, id: 651, name: "reviews.items" };
-/// Which reviews are open, of all tenants, without what is in them: in the deployment's partition.
+/// Which reviews are open, of all tenants, and what was approved and is Bulkhead's own to do, without what is
+/// in them: in the deployment's partition.
 pub const OPEN: Table = Table { file: File::State, id: 652, name: "reviews.open" };
 /// What is in doubt, in the deployment's partition.
 pub const QUARANTINE: Table = Table { file: File::State, id: 653, name: "reviews.quarantine" };

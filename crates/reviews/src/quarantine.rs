@@ -1,9 +1,16 @@
-//! What is in doubt: bounded, for operators only, and never let go to make room.
+//! What is in doubt: bounded, for operators only, and never let go to make room. Each tenant, and each of
+//! its environments, has a share of its own: what turns up on one's hops pushes out nobody's evidence. Nor
+//! does it hold up anybody's writes: they wait in the same lane of the store, so what has no room does not
+//! get there, and of what has a few stand there at once.
+
+use std::{collections::HashMap, sync::Arc};
 
 use ids::{Environment, ProviderId, RandomId, TenantId, planted, text::hex};
+use parking_lot::Mutex;
 use scope::{Scope, SystemScope, Write};
 use serde::{Deserialize, Serialize};
 use store::{File, Range, Txn};
+use tokio::sync::Semaphore;
 use vault::Place;
 use zeroize::Zeroizing;
 
@@ -17,10 +24,64 @@ use crate::{
 const SURFACE: &str = "quarantine";
 /// The thing itself, likewise.
 const THING: &str = "quarantine-thing";
-/// What begins the rows that count what was found on the hops of one tenant's environment.
+/// What begins the rows that count what was found on the hops of a tenant, and of its environments.
 const FOUND: u8 = b'f';
-/// What everything in quarantine may take, in bytes.
-const MOST_BYTES: u64 = 4 << 30;
+/// Tenants that it takes to fill it.
+const TENANTS: u64 = 4;
+/// Environments that it takes.
+const ENVIRONMENTS: u64 = 8;
+/// Whoever has as small a part of it as this still finds room in its last quarter, and nobody else.
+const LITTLE: u64 = 64;
+/// Things found on one tenant's hops that may be on their way in.
+const COMING: usize = 4;
+/// Of all that are, those that stand before the store at once.
+const AT_ONCE: usize = 2;
+
+/// What is on its way in.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    of: Arc<Mutex<HashMap<TenantId, usize>>>,
+    turns: Semaphore,
+}
+
+/// The place of one thing among them, until it is dropped.
+#[derive(Debug)]
+struct Comes {
+    of: Arc<Mutex<HashMap<TenantId, usize>>>,
+    tenant: TenantId,
+}
+
+impl Default for Coming {
+    fn default() -> Self {
+        Self { of: Arc::default(), turns: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Coming {
+    /// A place for one more of this tenant's, if it has not too many already.
+    fn enter(&self, tenant: &TenantId) -> Result<Comes, Error> {
+        let mut of = self.of.lock();
+        let coming = of.entry(tenant.clone()).or_default();
+        if *coming >= COMING && !planted::is("review-quarantine-unpaced") {
+            return Err(store::Error::Busy.into());
+        }
+        *coming += 1;
+        drop(of);
+        Ok(Comes { of: Arc::clone(&self.of), tenant: tenant.clone() })
+    }
+}
+
+impl Drop for Comes {
+    fn drop(&mut self) {
+        let mut of = self.of.lock();
+        if let Some(coming) = of.get_mut(&self.tenant) {
+            *coming -= 1;
+            if *coming == 0 {
+                of.remove(&self.tenant);
+            }
+        }
+    }
+}
 
 /// A thing whose owner is in doubt, or that turned up where it must not.
 #[derive(Clone, Debug)]
@@ -51,14 +112,18 @@ impl Reviews {
     /// not stop it.
     ///
     /// # Errors
-    /// [`Error::QuarantineFull`]; what rows answer.
+    /// [`Error::QuarantineFull`]; [`store::Error::Busy`] when several of this tenant's are on their way in;
+    /// what rows answer.
     pub async fn quarantine(
         &self,
         found_by: &Scope<Write>,
         thing: Doubtful,
     ) -> Result<RandomId, Error> {
-        let all = self.clone();
-        let kept = found_by.spawn(move |scope| async move { all.0.take_in(&scope, thing).await });
+        let (all, place) = (self.clone(), self.0.coming.enter(found_by.tenant())?);
+        let kept = found_by.spawn(move |scope| async move {
+            let _place = place;
+            all.0.take_in(&scope, thing).await
+        });
         kept.await.map_err(|_| store::Error::Panicked)?
     }
 
@@ -123,7 +188,7 @@ impl Reviews {
         let (mut doubt, was) = self.0.doubt(&id).await?;
         let now = self.0.clock.now();
         doubt.review.close(by, reason, now)?;
-        let found = found_on(&doubt.tenant, &doubt.environment);
+        let shares = shares(&self.0.settings, &doubt);
         let item = self.0.sealed(&doubt).await?;
         let gone = now.plus(self.0.settings.keep());
         let opened = doubt.review.opened;
@@ -133,11 +198,16 @@ impl Reviews {
             if txn.get(QUARANTINE, &row::item(&id))?.is_none_or(|now| now != was) {
                 return Err(Error::Settled(State::Closed.as_str()));
             }
+            let thing = txn.get(QUARANTINE, &row::payload(&id))?.map_or(0, |thing| thing.len());
+            let goes = Taken::of(was.len() + thing);
             txn.put_until(QUARANTINE, &row::item(&id), &item, gone)?;
             txn.put_until(QUARANTINE, &row::at(row::ORDER, opened, &id), &[], gone)?;
             txn.delete(QUARANTINE, &row::payload(&id))?;
-            less(txn, row::COUNT)?;
-            less(txn, &found)
+            for share in shares {
+                let left = share.taken(txn)?.without(goes);
+                share.put(txn, left)?;
+            }
+            Ok::<_, Error>(())
         })
         .await?;
         Ok(doubt)
@@ -149,8 +219,69 @@ struct Intake {
     doubt: Doubt,
     item: Vec<u8>,
     thing: Vec<u8>,
-    /// Most of all, and of one tenant's environment.
-    most: (u64, u64),
+    shares: [Share; 3],
+    /// What everything may take with what is left of what was settled, in bytes.
+    most_bytes: u64,
+}
+
+/// How much there is: 16 bytes of a row, big-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    things: u64,
+    bytes: u64,
+}
+
+/// Whose part it is, and how much that may be.
+struct Share {
+    key: Vec<u8>,
+    most: Taken,
+    /// How much when little is left of all; of all itself, how much that is.
+    late: Taken,
+}
+
+impl Taken {
+    /// One thing of so many bytes.
+    fn of(bytes: usize) -> Self {
+        Self { things: 1, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }
+    }
+
+    fn read(row: Option<&[u8]>) -> Self {
+        let (things, bytes) = row.map_or((None, None), |row| (row.get(..8), row.get(8..)));
+        Self { things: row::number(things), bytes: row::number(bytes) }
+    }
+
+    const fn with(self, more: Self) -> Self {
+        Self {
+            things: self.things.saturating_add(more.things),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+
+    const fn is_within(self, most: Self) -> bool {
+        self.things <= most.things && self.bytes <= most.bytes
+    }
+
+    const fn without(self, less: Self) -> Self {
+        Self {
+            things: self.things.saturating_sub(less.things),
+            bytes: self.bytes.saturating_sub(less.bytes),
+        }
+    }
+}
+
+impl Share {
+    fn taken(&self, txn: &mut Txn<'_>) -> Result<Taken, Error> {
+        Ok(Taken::read(txn.get(QUARANTINE, &self.key)?.as_deref()))
+    }
+
+    fn put(&self, txn: &mut Txn<'_>, taken: Taken) -> Result<(), Error> {
+        if taken.things == 0 {
+            txn.delete(QUARANTINE, &self.key)?;
+            return Ok(());
+        }
+        let row = [taken.things.to_be_bytes(), taken.bytes.to_be_bytes()].concat();
+        Ok(txn.put(QUARANTINE, &self.key, &row)?)
+    }
 }
 
 impl Inner {
@@ -183,17 +314,35 @@ impl Inner {
         };
         let (tenant, environment) = (scope.tenant().clone(), scope.environment().clone());
         let doubt = Doubt { tenant, environment, review };
+        let shares = shares(&self.settings, &doubt);
+        let _turn = self.coming.turns.acquire().await.map_err(|_| store::Error::Closed)?;
+        self.has_room(&shares, Taken::of(payload.len())).await?;
         let item = self.sealed(&doubt).await?;
         let place = Place { surface: THING, key: id.as_bytes(), version: 0 };
         let thing = self.vault.of_deployment(&self.system).seal(&place, &payload).await?;
         let cost = item.len() + thing.len() + 256;
-        let most = (self.settings.quarantine, self.settings.quarantine_per_tenant());
+        let most_bytes = self.settings.quarantine_bytes;
         let notice = Notice::of_doubt(&doubt.review);
-        let intake = Intake { doubt, item, thing, most };
+        let intake = Intake { doubt, item, thing, shares, most_bytes };
         let view = self.store.system(&self.system);
         view.write(File::State, cost, move |txn| intake.write(txn)).await?;
-        self.notify.opened(notice);
+        self.notify.opened(scope.tenant(), notice);
         Ok(id)
+    }
+
+    /// Refuses what would not fit before anything is sealed for it, or waits for the store.
+    async fn has_room(&self, shares: &[Share; 3], comes: Taken) -> Result<(), Error> {
+        if planted::is("review-quarantine-queued-unseen")
+            || planted::is("review-quarantine-drops-oldest")
+        {
+            return Ok(());
+        }
+        let view = self.store.system(&self.system);
+        let mut taken = Vec::with_capacity(shares.len());
+        for share in shares {
+            taken.push(Taken::read(view.get(QUARANTINE, &share.key).await?.as_deref()));
+        }
+        fit(shares, &taken, comes)
     }
 
     async fn sealed(&self, doubt: &Doubt) -> Result<Vec<u8>, Error> {
@@ -220,29 +369,43 @@ impl Intake {
     /// Writes all of it, or nothing.
     fn write(self, txn: &mut Txn<'_>) -> Result<(), Error> {
         let Review { id, opened, .. } = self.doubt.review;
-        let found = found_on(&self.doubt.tenant, &self.doubt.environment);
-        let mut all = row::number(txn.get(QUARANTINE, row::COUNT)?.as_deref());
-        let theirs = row::number(txn.get(QUARANTINE, &found)?.as_deref());
-        if planted::is("review-quarantine-drops-oldest") && all >= self.most.0 {
+        let comes = Taken::of(self.item.len() + self.thing.len());
+        let taken =
+            self.shares.iter().map(|share| share.taken(txn)).collect::<Result<Vec<_>, _>>()?;
+        if let Err(full) = fit(&self.shares, &taken, comes) {
+            if !planted::is("review-quarantine-drops-oldest") {
+                return Err(full);
+            }
             drop_oldest(txn)?;
-            all -= 1;
         }
-        if all >= self.most.0 {
-            return Err(Error::QuarantineFull(all));
-        }
-        if theirs >= self.most.1 && !planted::is("review-quarantine-drops-oldest") {
-            return Err(Error::QuarantineFull(theirs));
+        for (share, taken) in self.shares.iter().zip(taken) {
+            share.put(txn, taken.with(comes))?;
         }
         txn.put(QUARANTINE, &row::item(&id), &self.item)?;
         txn.put(QUARANTINE, &row::payload(&id), &self.thing)?;
         txn.put(QUARANTINE, &row::at(row::ORDER, opened, &id), &[])?;
-        txn.put(QUARANTINE, row::COUNT, &(all + 1).to_be_bytes())?;
-        txn.put(QUARANTINE, &found, &(theirs + 1).to_be_bytes())?;
-        if txn.usage(QUARANTINE)?.bytes > MOST_BYTES {
-            return Err(Error::QuarantineFull(all));
+        let all = txn.usage(QUARANTINE)?;
+        // Records of what was settled count here as well: they go by themselves.
+        if all.bytes > self.most_bytes.saturating_mul(2) {
+            return Err(Error::QuarantineFull(all.rows));
         }
         Ok(())
     }
+}
+
+/// Whether this fits into each share beside what was taken of it.
+fn fit(shares: &[Share; 3], taken: &[Taken], comes: Taken) -> Result<(), Error> {
+    let [all, ..] = shares;
+    let late = taken.first().is_some_and(|taken| !taken.with(comes).is_within(all.late));
+    for (nth, (share, taken)) in shares.iter().zip(taken).enumerate() {
+        // The first is all of it.
+        let most = if nth > 0 && late { share.late } else { share.most };
+        let bounded = nth == 0 || !planted::is("review-quarantine-unshared");
+        if bounded && !taken.with(comes).is_within(most) {
+            return Err(Error::QuarantineFull(taken.things));
+        }
+    }
+    Ok(())
 }
 
 /// The planted bug: room is made by forgetting.
@@ -257,21 +420,27 @@ fn drop_oldest(txn: &mut Txn<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The row that counts what was found on the hops of a tenant's environment.
-fn found_on(tenant: &TenantId, environment: &Environment) -> Vec<u8> {
+/// The shares that a thing takes of: of all, of its tenant's, of its environment's.
+fn shares(settings: &crate::Settings, doubt: &Doubt) -> [Share; 3] {
+    let Doubt { tenant, environment, review: _ } = doubt;
+    let (things, bytes) = (settings.quarantine, settings.quarantine_bytes);
+    let part = |among: u64| Taken { things: things.div_ceil(among), bytes: bytes.div_ceil(among) };
+    let scarce = Taken { things: things - things / 4, bytes: bytes - bytes / 4 };
+    let of = |key, among| Share { key, most: part(among), late: part(LITTLE) };
+    [
+        Share { key: row::COUNT.to_vec(), most: part(1), late: scarce },
+        of(found_on(tenant, None), TENANTS),
+        of(found_on(tenant, Some(environment)), ENVIRONMENTS),
+    ]
+}
+
+/// The row that counts what was found on the hops of a tenant, or of one of its environments.
+fn found_on(tenant: &TenantId, environment: Option<&Environment>) -> Vec<u8> {
     let framed = ids::frame::Frame::new("bulkhead quarantine: found on")
         .field(tenant.as_str())
-        .field(environment.as_str())
+        .option(environment.map(Environment::as_str))
         .finish();
     let mut key = vec![FOUND];
     key.extend_from_slice(blake3::hash(&framed).as_bytes());
     key
-}
-
-fn less(txn: &mut Txn<'_>, key: &[u8]) -> Result<(), Error> {
-    match row::number(txn.get(QUARANTINE, key)?.as_deref()).saturating_sub(1) {
-        0 => drop(txn.delete(QUARANTINE, key)?),
-        left => txn.put(QUARANTINE, key, &left.to_be_bytes())?,
-    }
-    Ok(())
 }

@@ -99,8 +99,9 @@ pub struct New {
     pub four_eyes: bool,
     /// Until when it can be decided and used.
     pub expires: Millis,
-    /// Of kind `Approval`: whether Bulkhead itself executes it once it is approved, and the mandate for that.
-    pub mandate: Option<scope::Mandate>,
+    /// Of kind `Approval`: the mandates under which Bulkhead itself executes it once it is approved, if it
+    /// is to. Two: a crash may come when one was redeemed and nothing done.
+    pub mandates: Vec<scope::Mandate>,
     /// Of an intent of a write.
     pub intent: Option<RandomId>,
 }
@@ -168,6 +169,9 @@ pub struct Decided {
     pub at: Millis,
     /// Whether it is allowed.
     pub approved: bool,
+    /// Of kind `Unknown`: whether the write was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<bool>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -190,6 +194,19 @@ pub struct Decision {
     /// Why.
     pub reason: Option<String>,
     /// The digest of what the person saw: of something else nothing is decided.
+    pub digest: [u8; 32],
+}
+
+/// What a person found out of a write of which it was not known whether it was done.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Who: as of a [`Decision`].
+    pub by: String,
+    /// Whether it was done.
+    pub done: bool,
+    /// How that was found out.
+    pub reason: Option<String>,
+    /// The digest of what the person saw.
     pub digest: [u8; 32],
 }
 
@@ -231,6 +248,7 @@ pub struct Notice {
 
 /// Whoever is told of new reviews. It must not block.
 pub trait Notify: Send + Sync + fmt::Debug {
-    /// There is a new one.
-    fn opened(&self, notice: Notice);
+    /// There is a new one, from a hop of this tenant. Whose hop it was is for fairness alone: of what is
+    /// in doubt nobody is told.
+    fn opened(&self, whose: &TenantId, notice: Notice);
 }

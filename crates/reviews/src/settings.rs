@@ -12,9 +12,12 @@ use crate::Error;
 pub struct Settings {
     /// Most open reviews of one tenant's environment. Default 1,000.
     pub open_per_tenant: u64,
-    /// Most things in quarantine, of all tenants; of what is found on the hops of one tenant's
-    /// environment half as many, so that nobody fills it alone. At that, intake stops. Default 10,000.
+    /// Most things in quarantine, of all tenants; of what is found on one tenant's hops a quarter as
+    /// many, and on those of one environment an eighth; the last quarter is for who has a 64th or less.
+    /// So nobody fills it for others. At that, intake stops. Default 10,000.
     pub quarantine: u64,
+    /// Most bytes of them, shared alike. Default 4 GiB.
+    pub quarantine_bytes: u64,
     /// Days for which a review is kept from its expiry on, and a settled thing of quarantine from then
     /// on. Default 30.
     pub keep_days: u32,
@@ -34,6 +37,9 @@ impl Settings {
         }
         if self.quarantine == 0 || self.quarantine > 1_000_000 {
             return wrong("`quarantine` is 1 to 1,000,000");
+        }
+        if self.quarantine_bytes == 0 || self.quarantine_bytes > 1 << 40 {
+            return wrong("`quarantine_bytes` is 1 to 1 TiB");
         }
         if self.keep_days == 0 || self.keep_days > 3_650 {
             return wrong("`keep_days` is 1 to 3,650");
@@ -59,11 +65,6 @@ impl Settings {
     pub(crate) fn keep(&self) -> Duration {
         Duration::from_secs(u64::from(self.keep_days) * 24 * 60 * 60)
     }
-
-    /// How much of quarantine one tenant's environment may fill.
-    pub(crate) const fn quarantine_per_tenant(&self) -> u64 {
-        self.quarantine.div_ceil(2)
-    }
 }
 
 /// Somebody who is told of new reviews. Nothing of what is in them is told.
@@ -82,6 +83,12 @@ pub struct Webhook {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { open_per_tenant: 1_000, quarantine: 10_000, keep_days: 30, webhooks: Vec::new() }
+        Self {
+            open_per_tenant: 1_000,
+            quarantine: 10_000,
+            quarantine_bytes: 4 << 30,
+            keep_days: 30,
+            webhooks: Vec::new(),
+        }
     }
 }

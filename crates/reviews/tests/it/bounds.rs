@@ -138,6 +138,8 @@ async fn settings_that_cannot_be_are_refused() {
         (good.clone(), true),
         (Settings { open_per_tenant: 0, ..good.clone() }, false),
         (Settings { quarantine: 0, ..good.clone() }, false),
+        (Settings { quarantine_bytes: 0, ..good.clone() }, false),
+        (Settings { quarantine_bytes: 2 << 40, ..good.clone() }, false),
         (Settings { keep_days: 0, ..good.clone() }, false),
         (Settings { webhooks: vec![hook("https://example.com/h", false)], ..good.clone() }, true),
         (Settings { webhooks: vec![hook("http://example.com/h", false)], ..good.clone() }, false),

@@ -1,8 +1,10 @@
 //! Who decides, on what, and what follows.
 
-use bulkhead_reviews::{Error, Kind, New, State};
+use bulkhead_reviews::{Error, Finding, Kind, New, OPEN, State};
+use ids::Clock as _;
+use store::File;
 
-use super::world::{ARGUMENTS, HOUR, WANTED, World, decision};
+use super::world::{ARGUMENTS, DIGEST, HOUR, WANTED, World, decision, finding, system};
 
 #[tokio::test]
 async fn what_is_asked_comes_back_whole_and_is_announced_without_what_is_in_it() {
@@ -79,9 +81,9 @@ async fn who_asked_approves_nothing() {
         );
     }
     // Nor make something go away that people should look at.
-    let unknown = New { kind: Kind::Unknown, ..world.asked() };
-    let unknown = world.reviews.of(&asker).ask(unknown).await.unwrap();
-    let closed = world.reviews.of(&another).decide(unknown.id, decision(&another, false)).await;
+    let drift = New { kind: Kind::Drift, ..world.asked() };
+    let drift = world.reviews.of(&asker).ask(drift).await.unwrap();
+    let closed = world.reviews.of(&another).decide(drift.id, decision(&another, false)).await;
     assert!(matches!(closed, Err(Error::SamePerson)), "{closed:?}");
 }
 
@@ -147,7 +149,7 @@ async fn an_edit_is_another_thing_to_decide_on() {
 async fn what_is_no_approval_is_closed_and_never_used() {
     let world = World::new().await;
     let (acme, ada) = (world.acme().await, world.ada().await);
-    for kind in [Kind::Suggestion, Kind::Unknown, Kind::Drift] {
+    for kind in [Kind::Suggestion, Kind::Drift] {
         let review = world.reviews.of(&acme).ask(New { kind, ..world.asked() }).await.unwrap();
         let decided = world.approve(&ada, review.id).await.unwrap();
         assert_eq!(decided.state, State::Closed);
@@ -179,21 +181,121 @@ async fn what_has_expired_is_neither_decided_nor_used() {
 }
 
 #[tokio::test]
-async fn a_mandate_is_there_for_what_was_allowed_alone() {
+async fn of_an_outcome_is_said_how_it_was_and_not_that_it_may_be() {
     let world = World::new().await;
     let (acme, ada) = (world.acme().await, world.ada().await);
-    let mandate = world.kit.doors.mandate(&acme, "tool.execute", HOUR).unwrap();
-    let with = || New { mandate: Some(mandate.clone()), ..world.asked() };
+    let unknown = async || {
+        let new = New { kind: Kind::Unknown, ..world.asked() };
+        world.reviews.of(&acme).ask(new).await.unwrap().id
+    };
+    for done in [true, false] {
+        let id = unknown().await;
+        for approve in [true, false] {
+            let decided = world.reviews.of(&ada).decide(id, decision(&ada, approve)).await;
+            assert!(matches!(decided, Err(Error::Kind(Kind::Unknown))), "{decided:?}");
+        }
+        // Whoever wants it done again does not say that it was not done, nor who else works there.
+        let asked = world.reviews.of(&acme).settle(id, finding(&acme, done)).await;
+        assert!(matches!(asked, Err(Error::SamePerson)), "{asked:?}");
+        let beside = world.for_subject("run-2", None).await;
+        let said = world.reviews.of(&beside).settle(id, finding(&beside, done)).await;
+        assert!(matches!(said, Err(Error::SamePerson)), "{said:?}");
+        let unseen = Finding { digest: [9; 32], ..finding(&ada, done) };
+        let said = world.reviews.of(&ada).settle(id, unseen).await;
+        assert!(matches!(said, Err(Error::Other(_))), "{said:?}");
+
+        let inbox = world.reviews.of(&ada);
+        inbox.may_settle(id, &finding(&ada, done)).await.unwrap();
+        assert_eq!(inbox.record(id).await.unwrap().state, State::Open);
+        let settled = inbox.settle(id, finding(&ada, done)).await.unwrap();
+        assert_eq!((settled.state, settled.decisions[0].done), (State::Closed, Some(done)));
+        assert_eq!(settled.approvals(), 0);
+        let again = inbox.settle(id, finding(&ada, done)).await;
+        assert!(matches!(again, Err(Error::Settled("closed"))), "{again:?}");
+    }
+    let person = world.approver().await;
+    let id = unknown().await;
+    world.reviews.of(&person).settle(id, finding(&person, true)).await.unwrap();
+    // Of what was never sent nobody says that it was done.
+    let review = world.ask(&acme).await;
+    let said = world.reviews.of(&ada).settle(review.id, finding(&ada, true)).await;
+    assert!(matches!(said, Err(Error::Kind(Kind::Approval))), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_was_allowed_is_due_and_nothing_else() {
+    let mut world = World::new().await;
+    let (acme, ada) = (world.acme().await, world.ada().await);
+    let mandate = || world.kit.doors.mandate(&acme, "tool.execute", HOUR).unwrap();
+    let mandates = vec![mandate(), mandate()];
+    let with = New { mandates: mandates.clone(), ..world.asked() };
     let inbox = world.reviews.of(&acme);
-
-    let review = inbox.ask(with()).await.unwrap();
-    assert_eq!(inbox.mandate(review.id).await.unwrap(), None);
-    world.approve(&ada, review.id).await.unwrap();
-    assert_eq!(inbox.mandate(review.id).await.unwrap(), Some(mandate.clone()));
-    inbox.redeem(review.id, WANTED).await.unwrap();
-    assert_eq!(inbox.mandate(review.id).await.unwrap(), Some(mandate.clone()));
-
-    let refused = inbox.ask(with()).await.unwrap();
+    let review = inbox.ask(with.clone()).await.unwrap();
+    let refused = inbox.ask(with).await.unwrap();
     world.reviews.of(&ada).decide(refused.id, decision(&ada, false)).await.unwrap();
-    assert_eq!(inbox.mandate(refused.id).await.unwrap(), None);
+    assert!(world.reviews.owing(&system()).await.unwrap().is_empty());
+    world.approve(&ada, review.id).await.unwrap();
+    // Nobody does by itself what nobody gave a mandate for.
+    world.approved().await;
+
+    world.restart().await;
+    let owing = world.reviews.owing(&system()).await.unwrap();
+    assert_eq!(owing.len(), 1);
+    let (all, last) = world.reviews.due_of(&system(), &owing[0], None).await.unwrap();
+    assert_eq!((all.len(), all[0].id, &all[0].mandates), (1, review.id, &mandates));
+    assert!(all[0].is_of(&acme) && !all[0].is_of(&world.globex().await));
+    let (behind, end) = world.reviews.due_of(&system(), &owing[0], last).await.unwrap();
+    assert!(behind.is_empty() && end.is_none());
+    let globex = world.globex().await;
+    assert!(world.reviews.due(&system(), &globex, review.id).await.unwrap().is_none());
+    world.clock.advance(HOUR);
+    assert!(world.reviews.owing(&system()).await.unwrap().is_empty(), "it has expired");
+}
+
+#[tokio::test]
+async fn what_is_due_is_begun_by_one_and_over_for_what_was_read() {
+    let world = World::new().await;
+    let (acme, ada) = (world.acme().await, world.ada().await);
+    let review = world.approved_with_mandate(&acme).await;
+    let due = async || world.reviews.due(&system(), &acme, review.id).await.unwrap();
+    let first = due().await.unwrap();
+    let mandates = || vec![world.kit.doors.mandate(&acme, "tool.execute", HOUR).unwrap()];
+    let next = world.clock.now().plus(HOUR);
+    let begun = world.reviews.begun(&system(), &first, mandates(), next).await.unwrap().unwrap();
+    assert_eq!((begun.looks, begun.next), (1, next));
+    assert!(world.reviews.begun(&system(), &first, mandates(), next).await.unwrap().is_none());
+    world.reviews.over(&system(), &first).await.unwrap();
+    assert_eq!(due().await.unwrap().mandates, begun.mandates);
+
+    // Edited and approved anew, it is due anew, whoever still works on what it was.
+    let inbox = world.reviews.of(&ada);
+    inbox.edit(review.id, b"{}".to_vec(), DIGEST, "operator:bob").await.unwrap();
+    world.approve(&ada, review.id).await.unwrap();
+    world.reviews.over(&system(), &begun).await.unwrap();
+    let anew = due().await.unwrap();
+    // By what was written down last: what it was opened with is spent.
+    assert_eq!((anew.looks, &anew.mandates), (0, &begun.mandates));
+    world.reviews.over(&system(), &anew).await.unwrap();
+    assert!(due().await.is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_hides_nothing_behind_it() {
+    let world = World::new().await;
+    let acme = world.acme().await;
+    let review = world.approved_with_mandate(&acme).await;
+    let system = system();
+    let owing = world.reviews.owing(&system).await.unwrap();
+    let first = owing[0].clone();
+    let written = world.store.system(&system).write(File::State, 16_384, move |txn| {
+        for n in 0..256_u128 {
+            txn.put(OPEN, &[&first[..], &n.to_be_bytes()].concat(), b"unreadable")?;
+        }
+        Ok::<_, store::Error>(())
+    });
+    written.await.unwrap();
+    let (all, last) = world.reviews.due_of(&system, &owing[0], None).await.unwrap();
+    assert!(all.is_empty());
+    let (all, _) = world.reviews.due_of(&system, &owing[0], last).await.unwrap();
+    assert_eq!(all.iter().map(|due| due.id).collect::<Vec<_>>(), [review.id]);
 }

@@ -4,7 +4,7 @@ use bulkhead_reviews::{Error, OPEN, QUARANTINE, REVIEWS};
 use ids::{OsEntropy, RandomId};
 use store::Range;
 
-use super::world::{WANTED, World, decision, system};
+use super::world::{WANTED, World, decision, finding, system};
 
 #[tokio::test]
 async fn nobody_reaches_anothers_review() {
@@ -20,7 +20,8 @@ async fn nobody_reaches_anothers_review() {
             let answers = [
                 inbox.get(id).await.err(),
                 inbox.record(id).await.err(),
-                inbox.mandate(id).await.err(),
+                inbox.may_settle(id, &finding(other, true)).await.err(),
+                inbox.settle(id, finding(other, true)).await.err(),
                 inbox.list(Some(id), 10).await.err(),
                 inbox.decide(id, decision(other, true)).await.err(),
                 inbox.close(id, "x", "x").await.err(),
@@ -107,8 +108,16 @@ async fn an_erased_tenant_leaves_the_index() {
         world.ask(&acme).await;
     }
     let stays = world.ask(&globex).await;
-    let gone = world.reviews.forget(&system(), acme.tenant(), acme.environment()).await.unwrap();
-    assert_eq!(gone, 3);
+    for scope in [&acme, &globex] {
+        let review = world.approved_with_mandate(scope).await;
+        assert!(world.reviews.due(&system(), scope, review.id).await.unwrap().is_some());
+    }
+    let gone = world.reviews.forget(&system(), &acme).await.unwrap();
+    assert_eq!(gone, 4);
+    let owing = world.reviews.owing(&system()).await.unwrap();
+    assert_eq!(owing.len(), 1);
+    let (due, _) = world.reviews.due_of(&system(), &owing[0], None).await.unwrap();
+    assert!(due[0].is_of(&globex));
     let left = world.reviews.pending(&system(), None, 10).await.unwrap();
     assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [stays.id]);
 }

@@ -1,8 +1,9 @@
 //! What is in doubt: kept for operators, bounded, and never dropped.
 
 use bulkhead_reviews::{Doubtful, Error, QUARANTINE, Settings, State};
-use ids::{OsEntropy, RandomId};
-use store::Range;
+use ids::{Clock as _, OsEntropy, RandomId};
+use scope::{Scope, Write};
+use store::{File, Range};
 
 use super::world::{HOUR, World, system};
 
@@ -46,16 +47,16 @@ async fn a_thing_in_doubt_is_for_operators_alone() {
 
 #[tokio::test]
 async fn a_full_quarantine_takes_nothing_in_and_lets_nothing_go() {
-    let mut world = World::with(Settings { quarantine: 3, ..Settings::default() }).await;
+    let mut world = World::with(Settings { quarantine: 2, ..Settings::default() }).await;
     let (acme, globex) = (world.acme().await, world.globex().await);
     let mut kept = Vec::new();
-    for (n, scope) in [&acme, &acme, &globex].into_iter().enumerate() {
+    for (n, scope) in [&acme, &globex].into_iter().enumerate() {
         let thing = doubtful(u32::try_from(n).unwrap());
         kept.push(world.reviews.quarantine(scope, thing).await.unwrap());
     }
     for scope in [&acme, &globex] {
         let full = world.reviews.quarantine(scope, doubtful(9)).await;
-        assert!(matches!(full, Err(Error::QuarantineFull(3))), "{full:?}");
+        assert!(matches!(full, Err(Error::QuarantineFull(2))), "{full:?}");
     }
     // However long it lies there.
     world.clock.advance(HOUR * 24 * 400);
@@ -72,16 +73,109 @@ async fn a_full_quarantine_takes_nothing_in_and_lets_nothing_go() {
 }
 
 #[tokio::test]
-async fn one_tenant_does_not_fill_it_for_all() {
-    let world = World::with(Settings { quarantine: 4, ..Settings::default() }).await;
+async fn one_tenant_does_not_fill_it_for_others_nor_one_environment_for_its_tenant() {
+    // Three for a tenant, two for an environment.
+    let world = World::with(Settings { quarantine: 12, ..Settings::default() }).await;
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    let staging = world.kit.scope("acme", "staging").await;
+    let put = async |scope: &Scope<Write>| world.reviews.quarantine(scope, doubtful(1)).await;
+    put(&acme).await.unwrap();
+    let id = put(&acme).await.unwrap();
+    let full = put(&acme).await;
+    assert!(matches!(full, Err(Error::QuarantineFull(2))), "{full:?}");
+    put(&staging).await.unwrap();
+    let full = put(&staging).await;
+    assert!(matches!(full, Err(Error::QuarantineFull(3))), "{full:?}");
+    put(&globex).await.unwrap();
+    // Room is made where it was taken.
+    world.reviews.settle(&system(), id, "operator:ada", "seen").await.unwrap();
+    put(&acme).await.unwrap();
+    assert!(put(&staging).await.is_err());
+}
+
+#[tokio::test]
+async fn bytes_are_shared_as_things_are() {
+    let large = || Doubtful { payload: vec![b'x'; 20_000], ..doubtful(1) };
+    let settings = Settings { quarantine_bytes: 8 * 50_000, ..Settings::default() };
+    let world = World::with(settings).await;
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    let put = async |scope: &Scope<Write>| world.reviews.quarantine(scope, large()).await;
+    let first = put(&acme).await.unwrap();
+    put(&acme).await.unwrap();
+    let full = put(&acme).await;
+    assert!(matches!(full, Err(Error::QuarantineFull(2))), "{full:?}");
+    // Something small has room still, and others have all of theirs.
+    world.reviews.quarantine(&acme, doubtful(1)).await.unwrap();
+    put(&globex).await.unwrap();
+    put(&globex).await.unwrap();
+    world.reviews.settle(&system(), first, "operator:ada", "seen").await.unwrap();
+    put(&acme).await.unwrap();
+    assert!(put(&acme).await.is_err());
+}
+
+#[tokio::test]
+async fn its_last_quarter_is_for_who_has_little_in_it() {
+    // Two for a tenant, one for an environment.
+    let world = World::with(Settings { quarantine: 8, ..Settings::default() }).await;
+    for tenant in ["initech", "hooli", "umbrella"] {
+        world.kit.registry.add_tenant(tenant, &["live", "staging"], world.clock.now());
+    }
+    let put = async |tenant: &str, environment: &str| {
+        let scope = world.kit.scope(tenant, environment).await;
+        world.reviews.quarantine(&scope, doubtful(1)).await
+    };
+    for tenant in ["acme", "globex", "initech"] {
+        put(tenant, "live").await.unwrap();
+        put(tenant, "staging").await.unwrap();
+    }
+    put("hooli", "live").await.unwrap();
+    let full = put("hooli", "staging").await;
+    assert!(matches!(full, Err(Error::QuarantineFull(1))), "{full:?}");
+    put("umbrella", "live").await.unwrap();
+}
+
+/// In that lane of the store everybody's writes wait.
+#[tokio::test]
+async fn what_has_no_room_does_not_reach_the_store() {
+    let world = World::with(Settings { quarantine: 8, ..Settings::default() }).await;
     let (acme, globex) = (world.acme().await, world.globex().await);
     world.reviews.quarantine(&acme, doubtful(1)).await.unwrap();
-    let id = world.reviews.quarantine(&acme, doubtful(2)).await.unwrap();
-    let full = world.reviews.quarantine(&acme, doubtful(3)).await;
-    assert!(matches!(full, Err(Error::QuarantineFull(2))), "{full:?}");
-    world.reviews.quarantine(&globex, doubtful(4)).await.unwrap();
-    world.reviews.settle(&system(), id, "operator:ada", "seen").await.unwrap();
-    world.reviews.quarantine(&acme, doubtful(5)).await.unwrap();
+    let writes = || world.store.figures(File::State).writes;
+    let before = writes();
+    for _ in 0..5 {
+        let large = Doubtful { payload: vec![b'x'; 4 << 20], ..doubtful(1) };
+        let full = world.reviews.quarantine(&acme, large).await;
+        assert!(matches!(full, Err(Error::QuarantineFull(1))), "{full:?}");
+    }
+    assert_eq!(writes(), before);
+    world.reviews.quarantine(&globex, doubtful(1)).await.unwrap();
+    assert!(writes() > before);
+}
+
+#[tokio::test]
+async fn a_few_of_one_tenants_are_on_their_way_in_at_once() {
+    let world = World::new().await;
+    let (acme, globex) = (world.acme().await, world.globex().await);
+    let staging = world.kit.scope("acme", "staging").await;
+    let put = |scope| world.reviews.quarantine(scope, doubtful(1));
+    for _ in 0..2 {
+        let all = tokio::join!(
+            put(&acme),
+            put(&staging),
+            put(&acme),
+            put(&staging),
+            put(&acme),
+            put(&staging),
+            put(&globex),
+        );
+        let (one, two, three, four, five, six, others) = all;
+        for taken in [one, two, three, four, others] {
+            taken.unwrap();
+        }
+        for late in [five, six] {
+            assert!(matches!(late, Err(Error::Store(store::Error::Busy))), "{late:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use std::{
 };
 
 use bulkhead_reviews::{
-    Decision, Kind, New, Notice, Notify, Review, Reviews, Settings, State, Wanted,
+    Decision, Finding, Kind, New, Notice, Notify, Review, Reviews, Settings, State, Wanted,
 };
-use ids::{Clock as _, Environment, ManualClock, Millis, OsEntropy, RandomId};
+use ids::{Clock as _, Environment, ManualClock, Millis, OsEntropy, RandomId, TenantId};
 use scope::{Maintenance, Right, Scope, SystemScope, Write};
 use store::{Options, Store};
 use testkit::Kit;
@@ -29,7 +29,7 @@ pub(crate) const WANTED: Wanted<'static> =
 pub(crate) struct Told(Mutex<Vec<Notice>>);
 
 impl Notify for Told {
-    fn opened(&self, notice: Notice) {
+    fn opened(&self, _: &TenantId, notice: Notice) {
         self.0.lock().unwrap().push(notice);
     }
 }
@@ -118,9 +118,18 @@ impl World {
     }
 
     async fn enter(&self, secret: &str) -> Scope<Write> {
+        self.enter_in("acme", secret).await
+    }
+
+    /// The first operator, within another tenant.
+    pub(crate) async fn ada_in(&self, tenant: &str) -> Scope<Write> {
+        self.enter_in(tenant, &self.ada).await
+    }
+
+    async fn enter_in(&self, tenant: &str, secret: &str) -> Scope<Write> {
         let live = Environment::parse("live").unwrap();
         let operator = self.kit.doors.operator(secret).await.unwrap();
-        operator.enter_to_write("acme", &live, "review.decide", "it", "a test").await.unwrap()
+        operator.enter_to_write(tenant, &live, "review.decide", "it", "a test").await.unwrap()
     }
 
     pub(crate) fn asked(&self) -> New {
@@ -143,6 +152,15 @@ impl World {
         id: RandomId,
     ) -> Result<Review, bulkhead_reviews::Error> {
         self.reviews.of(who).decide(id, decision(who, true)).await
+    }
+
+    /// Asked under this scope, to be carried out by Bulkhead itself, and approved by an operator.
+    pub(crate) async fn approved_with_mandate(&self, asker: &Scope<Write>) -> Review {
+        let mandate = self.kit.doors.mandate(asker, "tool.execute", HOUR).unwrap();
+        let new = New { mandates: vec![mandate], ..self.asked() };
+        let review = self.reviews.of(asker).ask(new).await.unwrap();
+        let ada = self.ada_in(asker.tenant().as_str()).await;
+        self.approve(&ada, review.id).await.unwrap()
     }
 
     pub(crate) async fn state(&self, id: RandomId) -> State {
@@ -175,13 +193,17 @@ pub(crate) fn asked(expires: Millis) -> New {
         reason: "above 100".into(),
         four_eyes: false,
         expires,
-        mandate: None,
+        mandates: Vec::new(),
         intent: None,
     }
 }
 
 pub(crate) fn decision(who: &Scope<Write>, approve: bool) -> Decision {
     Decision { by: who.actor().to_string(), approve, reason: None, digest: DIGEST }
+}
+
+pub(crate) fn finding(who: &Scope<Write>, done: bool) -> Finding {
+    Finding { by: who.actor().to_string(), done, reason: None, digest: DIGEST }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test of what operators see")]
