@@ -9,32 +9,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
 use ids::{
-    Clock, Environment, Millis, ProviderId, Subject, TenantId, frame::Frame, json::Json, planted,
-    text,
+    Clock, Environment, Millis, ProviderId, TenantId, frame::Frame, json::Json, planted, text,
 };
-use lru::LruCache;
-use parking_lot::Mutex;
 use reviews::{Kind, New, Reviews};
 use scope::{AuditSink, Entry, Scope, SystemScope, Write};
 use serde::{Deserialize, Serialize};
 use store::{Range, Store};
 
 use crate::{
-    Auth, Contract, Error, Fault, FaultKind, Settings, Upstream, UpstreamKind,
+    Contract, Error, Fault, FaultKind, Settings, Upstream, UpstreamKind,
     contract::{Form, Tool},
     credential::Authorized,
-    upstream::{Owner, Upstreams},
+    fresh::{Fresh, Whose},
+    upstream::Upstreams,
     write::PINS,
 };
 
-/// How long a fault is taken for an answer, so that those who wait do not each ask again.
-const COOL: Duration = Duration::from_secs(1);
 /// For how long a review of a changed definition stays open.
 const REVIEW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Begins every hash.
@@ -93,15 +88,6 @@ pub(crate) struct Looking<'a> {
     pub(crate) by: &'a Authorized,
 }
 
-/// Whose list it is. An end user's own, where the upstream is told who that is.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Whose {
-    owner: Owner,
-    subject: Option<Subject>,
-}
-
-type Held = Option<(Millis, Result<Arc<Known>, Fault>)>;
-
 /// All catalogs.
 pub(crate) struct Catalog {
     store: Store,
@@ -110,8 +96,7 @@ pub(crate) struct Catalog {
     clock: Arc<dyn Clock>,
     keep: Duration,
     contracts: Vec<Contract>,
-    /// The lock of a list is held while it is fetched, so that it is fetched once.
-    lists: Mutex<LruCache<Whose, Arc<tokio::sync::Mutex<Held>>>>,
+    lists: Fresh<Known>,
 }
 
 impl Catalog {
@@ -122,7 +107,7 @@ impl Catalog {
         audit: Arc<dyn AuditSink>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let most = NonZeroUsize::new(settings.limits.clients).unwrap_or(NonZeroUsize::MIN);
+        let lists = Fresh::new(settings.limits.clients, Arc::clone(&clock));
         Self {
             store: store.clone(),
             reviews: reviews.clone(),
@@ -130,7 +115,7 @@ impl Catalog {
             clock,
             keep: Duration::from_secs(settings.limits.catalog_seconds),
             contracts: settings.contracts.clone(),
-            lists: Mutex::new(LruCache::sparse(most)),
+            lists,
         }
     }
 
@@ -161,30 +146,13 @@ impl Catalog {
         if upstream.kind != UpstreamKind::Mcp {
             return Ok(Arc::default());
         }
-        let owner = Owner::of(looking.scope, upstream, looking.by);
-        let told = matches!(upstream.auth, Auth::Assertion { .. });
-        let subject = looking.scope.subject().filter(|_| told).cloned();
-        let list = {
-            let mut lists = self.lists.lock();
-            Arc::clone(lists.get_or_insert(Whose { owner, subject }, Arc::default))
+        let whose = Whose::of(looking.scope, upstream, looking.by);
+        let fetch = async {
+            let Looking { scope, by, upstreams, .. } = looking;
+            let listed = upstreams.list_tools(scope, upstream, by).await?;
+            self.judged(looking, upstream, self.defined(upstream, listed)?).await
         };
-        let mut held = list.lock().await;
-        let now = self.clock.now();
-        if let Some((until, known)) = &*held
-            && now < *until
-        {
-            return Ok(known.clone()?);
-        }
-        let listed = looking.upstreams.list_tools(looking.scope, upstream, looking.by).await;
-        let known = match listed.and_then(|tools| self.defined(upstream, tools)) {
-            Err(fault) => {
-                *held = Some((now.plus(COOL), Err(fault)));
-                return Err(fault.into());
-            }
-            Ok(definitions) => Arc::new(self.judged(looking, upstream, definitions).await?),
-        };
-        *held = Some((now.plus(self.keep), Ok(Arc::clone(&known))));
-        Ok(known)
+        self.lists.of(whose, self.keep, fetch).await
     }
 
     /// The contracts of an upstream's tools, by the upstream's own names.
@@ -347,7 +315,7 @@ impl Catalog {
             reason: format!("its definition is not the one that was pinned: {}", definition.hash),
             four_eyes: false,
             expires: self.clock.now().plus(REVIEW),
-            mandate: None,
+            mandates: Vec::new(),
             intent: None,
         };
         let entry = Entry::denied(scope.actor(), "tool.drifted", what, Error::Drifted.code())
@@ -398,7 +366,7 @@ impl Catalog {
         };
         self.store.system(system).put(PINS, &key(upstream, tool), &written(&pin)?).await?;
         // Everybody's list is judged anew.
-        self.lists.lock().clear();
+        self.lists.clear();
         Ok(pin)
     }
 

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Contract, Effect, Enforcement, Error, Settings, Upstream, WorkflowMode, openapi, owner::Owners,
-    template::Template,
+    Contract, Effect, Enforcement, Error, Settings, Upstream, WorkflowMode, openapi,
+    owner::Owners,
+    pointer::Pointer,
+    template::{Overlap, Template},
 };
 
 mod alike;
@@ -21,12 +23,9 @@ mod arguments;
 mod bind;
 mod compile;
 mod facts;
-mod pointer;
 mod rules;
 mod schema;
 mod verdict;
-
-use pointer::Pointer;
 
 /// How far a call goes at most. Of several, the strictest holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,12 +100,15 @@ impl Tool {
         Duration::from_millis(ms)
     }
 
-    /// Whether a call of one of the two can be the other's request.
-    fn overlaps(&self, other: &Self) -> bool {
-        let (Form::Http(one), Form::Http(two)) = (&self.form, &other.form) else { return false };
+    /// How a call of one of the two can be the other's request.
+    fn overlaps(&self, other: &Self) -> Option<Overlap> {
+        let (Form::Http(one), Form::Http(two)) = (&self.form, &other.form) else { return None };
         let mine = |argument: &str, text: &str| self.keeps_away(argument, text);
         let theirs = |argument: &str, text: &str| other.keeps_away(argument, text);
-        self.upstream.id == other.upstream.id && one.overlaps(two, &mine, &theirs)
+        if self.upstream.id != other.upstream.id {
+            return None;
+        }
+        one.overlaps(two, &mine, &theirs)
     }
 
     /// Whether a rule that is held, and not only observed, keeps a text away from an argument.
@@ -158,19 +160,33 @@ pub(crate) fn table(settings: &Settings) -> Result<BTreeMap<String, Arc<Tool>>, 
             return Err(wrong(format!("upstream: there is no upstream `{}`", contract.upstream)));
         };
         let tool = Tool::compile(settings, contract, upstream, document.as_ref()).map_err(wrong)?;
-        if let Some(other) = tools.values().find(|other| tool.overlaps(other)) {
-            return Err(wrong(format!(
-                "request: an argument in its path, or in that of contract `{}`, can make the one \
-                 request the other, under the wrong contract's rules; add a rule with `pattern` or \
-                 `one_of` that keeps what stands in the other path away from that argument",
-                other.contract.name
-            )));
+        let overlap =
+            |other: &Arc<Tool>| Some((tool.overlaps(other)?, other.contract.name.clone()));
+        if let Some((how, other)) = tools.values().find_map(overlap) {
+            return Err(wrong(overlapping(how, &other)));
         }
         if tools.insert(contract.name.clone(), Arc::new(tool)).is_some() {
             return Err(wrong("name: another contract has it; names are unique".to_owned()));
         }
     }
     Ok(tools)
+}
+
+/// What is wrong with two contracts whose requests meet, and what can be done.
+fn overlapping(how: Overlap, other: &str) -> String {
+    let what = match how {
+        Overlap::Kept => {
+            "add a rule with `pattern` or `one_of`, in a contract that is enforced, that keeps what \
+             stands in the other path away from that argument"
+        }
+        Overlap::Unkept => {
+            "no rule about an argument can keep the two apart; leave one of them out"
+        }
+    };
+    format!(
+        "request: an argument in its path, or in that of contract `{other}`, can make the one \
+         request the other, under the wrong contract's rules; {what}"
+    )
 }
 
 /// How far a call goes: the strictest of what holds for the tool, the workflow and the tenant; and

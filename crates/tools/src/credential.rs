@@ -14,18 +14,18 @@ use scope::{Scope, Write};
 use vault::{Credential, Credentials, Forms, SecretText};
 use zeroize::Zeroize as _;
 
-use crate::{Auth, Error, Settings, Upstream, UpstreamKind};
+use crate::{Auth, Error, Settings, ToolKeys, Upstream, UpstreamKind};
 
 pub(crate) mod assertion;
 mod endpoint;
 mod forms;
 mod identity;
 mod oauth;
+mod owners;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trust;
 
-use assertion::AssertionKeys;
 pub use forms::check_secret;
 pub(crate) use forms::is_this_machine;
 
@@ -111,7 +111,7 @@ pub(crate) struct Keys {
 
 struct Inner {
     credentials: Credentials,
-    assertions: AssertionKeys,
+    assertions: ToolKeys,
     issuer: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -129,7 +129,7 @@ impl Keys {
     pub(crate) fn open(
         settings: &Settings,
         credentials: Credentials,
-        assertions: AssertionKeys,
+        assertions: ToolKeys,
         issuer: String,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,

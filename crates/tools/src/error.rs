@@ -58,6 +58,12 @@ pub enum Error {
     /// A record in the answer is not the tenant's, or does not say whose it is. It is withheld.
     #[error("the answer held something that is not this tenant's, and is withheld")]
     OutOfScope,
+    /// A read found nothing that is the tenant's: what there is not and what is another's are one.
+    #[error("there is no such record here, or it is not this tenant's")]
+    NoRecord,
+    /// What a header of a call says is not what the call says.
+    #[error("{0}")]
+    Header(String),
     /// A handle that is not this tenant's here, or never was one.
     #[error("`{0}` names nothing that this tenant and environment have here")]
     Handle(&'static str),
@@ -148,6 +154,8 @@ impl Error {
             Self::Credential { .. } => "tool.credential",
             Self::Drifted => "tool.drifted",
             Self::OutOfScope => "tool.result_out_of_scope",
+            Self::NoRecord => "tool.no_record",
+            Self::Header(_) => "request.malformed",
             Self::Handle(_) => "tool.handle",
             Self::Suggested { .. } => "tool.suggested",
             Self::ApprovalRequired { .. } => "approval.required",
@@ -208,9 +216,19 @@ pub enum FaultKind {
         "the upstream refused this tenant's credential; set a valid one with `bulkhead credential set`"
     )]
     Credential,
+    /// It accepted the credential and refused this call (403 with a challenge): the tenant may not, or not that.
+    #[error("the upstream does not let this tenant's credential do this")]
+    Forbidden,
+    /// An error of HTTP's where its protocol has errors of its own.
+    #[error("the upstream's answer makes no sense: it answered with an error ({0})")]
+    Status(StatusCode),
     /// A database refused a query. Its code (SQLSTATE), and not its words: they quote rows.
     #[error("the database refused the query (SQLSTATE {})", String::from_utf8_lossy(.0))]
     Database([u8; 5]),
+    /// It needs something of whoever calls (`elicitation`, `sampling`, `roots`) that they did not
+    /// declare that they can be asked for.
+    #[error("this tool asks its caller for {0}, which this client does not declare")]
+    Undeclared(&'static str),
     /// What row-level security is to look at is not there.
     #[error("this call needs {0}, which the credential's tenant does not have here")]
     Unbound(&'static str),
@@ -227,6 +245,17 @@ impl Fault {
         Self { kind, sent: true }
     }
 
+    /// Whether the upstream got the call and would not have it: what it names is not there, or is not
+    /// for who asks.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.sent
+            && match self.kind {
+                FaultKind::Forbidden => true,
+                FaultKind::Status(status) => status.is_client_error(),
+                _ => false,
+            }
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -234,10 +263,11 @@ impl Fault {
             FaultKind::Redirect(_) => "upstream.redirect",
             FaultKind::Unreachable => "upstream.unreachable",
             FaultKind::Timeout => "upstream.timeout",
-            FaultKind::Malformed(_) => "upstream.malformed",
+            FaultKind::Malformed(_) | FaultKind::Status(_) => "upstream.malformed",
             FaultKind::TooLarge(_) => "upstream.too_large",
-            FaultKind::Credential => "upstream.credential",
+            FaultKind::Credential | FaultKind::Forbidden => "upstream.credential",
             FaultKind::Database(_) => "upstream.refused",
+            FaultKind::Undeclared(_) => "tool.undeclared",
             FaultKind::Unbound(_) => "tool.no_account",
         }
     }

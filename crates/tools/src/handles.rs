@@ -20,7 +20,7 @@ const MARK: &str = "bulkhead:1_";
 /// For how long a handle opens.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest thing that is made a handle of, in bytes.
-const LONGEST: usize = 16 << 10;
+pub(crate) const LONGEST: usize = 16 << 10;
 
 /// What a handle is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +145,11 @@ impl Handles {
             false => Err(Error::Handle(kind.name())),
         }
     }
+}
+
+/// Whether a text has the form of a handle.
+pub(crate) fn is_one(text: &str) -> bool {
+    text.starts_with(MARK)
 }
 
 /// For whom besides the tenant and environment, which the sealer binds, and for what.

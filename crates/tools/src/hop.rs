@@ -11,19 +11,22 @@ use vault::{Credentials, Vault};
 use zeroize::Zeroizing;
 
 use crate::{
-    Answer, Ask, AssertionKeys, Effect, Error, Progress, Round, Settings,
+    Answer, Ask, Effect, Error, Progress, Round, Settings, ToolKeys,
     contract::{self, Final, Tool},
     handles::Handles,
     outside::{Errand, Network, Outside},
-    write::{Job, UnderWay, intent::Key, reconcile},
+    write::{Job, UnderWay, intent::Key},
 };
 
 mod asking;
+mod nothing;
 mod offer;
 mod route;
+mod traces;
 mod upkeep;
 
 pub use offer::Offer;
+use traces::Traces;
 
 /// What it stands on.
 pub struct Parts {
@@ -39,8 +42,10 @@ pub struct Parts {
     pub doors: Arc<Doors>,
     /// Where refusals and foreign records are written down.
     pub audit: Arc<dyn AuditSink>,
-    /// What signs assertions and receipts.
-    pub keys: AssertionKeys,
+    /// What signs assertions.
+    pub assertion_keys: ToolKeys,
+    /// What signs receipts.
+    pub receipt_keys: ToolKeys,
     /// `iss` of what is signed.
     pub issuer: String,
     /// Time.
@@ -64,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) outside: Option<Arc<Outside>>,
     handles: Handles,
     pub(crate) under_way: UnderWay,
+    traces: Arc<Traces>,
     /// Keys the hashes that tell writes apart.
     secret: Zeroizing<[u8; 32]>,
 }
@@ -156,15 +162,20 @@ impl Tools {
         parts: Arc<Parts>,
         (network, outside): (Arc<dyn Network>, Option<Arc<Outside>>),
     ) -> Result<Self, Error> {
-        for tool in tools.values() {
-            check_reconcile(tool, &tools)
-                .map_err(|why| Error::Settings(format!("tool `{}`: {why}", tool.contract.name)))?;
-        }
         let secret = parts.vault.subkey(&parts.system, "tools intents");
         let handles = Handles::new(&parts.vault, Arc::clone(&parts.clock));
         let under_way = UnderWay::default();
-        let inner = Inner { settings, tools, parts, network, outside, handles, under_way, secret };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner {
+            settings,
+            tools,
+            parts,
+            network,
+            outside,
+            handles,
+            under_way,
+            traces: Arc::default(),
+            secret,
+        })))
     }
 
     /// The tools that this scope may call: those of its grants and its workflow whose upstream it has
@@ -204,11 +215,11 @@ impl Tools {
     }
 
     /// What was approved by a review, as a call: exactly that. For carrying out what a person
-    /// allowed, under the scope that its mandate ([`crate::APPROVED`]) gives.
+    /// allowed, under the scope that its mandate gives.
     ///
     /// # Errors
     /// There is no such review here; what it allows is not the same any more.
-    pub async fn prepare_approved(
+    pub(crate) async fn prepare_approved(
         &self,
         scope: &Scope<Write>,
         review: RandomId,
@@ -230,7 +241,7 @@ impl Tools {
         prepared: Prepared,
         progress: Progress,
     ) -> Result<Answer, Error> {
-        if let Err(mixed_up) = pass.admits(scope, prepared.hop(scope).grant()) {
+        if let Err(mixed_up) = pass.admits(scope, grant(prepared.tool.contract.effect)) {
             let error = Error::Gate(mixed_up);
             pass.failed(error.code());
             return Err(error);
@@ -256,7 +267,7 @@ impl Tools {
         let answered = tokio::select! {
             biased;
             why = scope.ended() => Err(Error::Scope(why)),
-            answered = self.0.ask(errand) => answered.map_err(|missed| missed.error),
+            answered = self.0.read(errand) => answered,
         };
         pass.tally().provider(tool.upstream.id.clone());
         match answered {
@@ -317,28 +328,6 @@ const fn grant(effect: Effect) -> &'static str {
 fn is_for(tool: &Tool, scope: &Scope<Write>) -> bool {
     let allowed = tool.contract.workflows.as_ref();
     allowed.is_none_or(|allowed| scope.workflow().is_some_and(|own| allowed.contains(own)))
-}
-
-/// Whether a write can be looked up as its contract says.
-fn check_reconcile(tool: &Tool, all: &BTreeMap<String, Arc<Tool>>) -> Result<(), String> {
-    let Some(declared) = &tool.contract.reconcile else { return Ok(()) };
-    let read = all.get(&declared.tool);
-    let read = read.ok_or_else(|| format!("reconcile: there is no tool `{}`", declared.tool))?;
-    if read.contract.effect != Effect::Read {
-        return Err(format!("reconcile: `{}` is no read", declared.tool));
-    }
-    if declared.holds.is_empty() {
-        return Err("reconcile: `holds` is empty, so that nothing would confirm a write".into());
-    }
-    let froms = declared.holds.iter().filter_map(|one| one.equals.get("from")?.as_str());
-    for source in declared.arguments.values().map(String::as_str).chain(froms) {
-        reconcile::check(source).map_err(|why| format!("reconcile: {why}"))?;
-    }
-    for one in &declared.holds {
-        serde_json_path::JsonPath::parse(&one.path)
-            .map_err(|error| format!("reconcile: `{}`: {error}", one.path))?;
-    }
-    Ok(())
 }
 
 impl std::fmt::Debug for Tools {

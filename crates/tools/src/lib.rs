@@ -20,6 +20,7 @@ mod contract;
 mod credential;
 mod dry;
 mod error;
+mod fresh;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handles;
@@ -29,8 +30,11 @@ mod offers;
 mod openapi;
 mod outside;
 mod owner;
+mod pointer;
 mod rounds;
 mod settings;
+mod shares;
+mod signing;
 mod template;
 mod upstream;
 mod write;
@@ -48,7 +52,7 @@ mod world;
 pub use call::{Answer, Ask, Content, Note, Progress};
 pub use catalog::Pinned;
 pub use contract::Mode;
-pub use credential::{assertion::AssertionKeys, check_secret};
+pub use credential::{assertion::MAX_ASSERTION_LIFE, check_secret};
 pub use dry::{Refusal, Report, Sent, Verdict};
 pub use error::{Error, Fault, FaultKind};
 pub use hop::{Described, Offer, Parts, Prepared, Tools};
@@ -58,6 +62,7 @@ pub use owner::Facts;
 pub use rounds::Round;
 pub use settings::{
     Approval, Auth, Contract, Effect, Enforcement, Holds, HttpRequest, Idempotency, Limits, Owner,
-    Query, Reconcile, Rule, Settings, Source, Timeouts, Upstream, UpstreamKind, WorkflowMode,
+    Query, Reconcile, Rule, Settings, Source, Timeouts, Upstream, UpstreamKind, Uris, WorkflowMode,
 };
-pub use write::{APPROVED, Receipt, Resumed, TABLES};
+pub use signing::ToolKeys;
+pub use write::{Receipt, Resumed, TABLES};

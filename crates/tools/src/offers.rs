@@ -2,16 +2,18 @@
 //! completions of those that are configured to. An upstream whose part cannot be listed is left
 //! out of the list; the others are not held up by it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use ids::{ProviderId, json::Json};
+use ids::{ProviderId, json::Json, planted};
 use scope::{Scope, Write};
 
 use crate::{
-    Error, Settings, Upstream,
+    Error, Settings, Upstream, Uris,
     credential::{Authorized, Keys},
-    handles::{HandleKind, Handles},
-    upstream::{Asking, List, Reference, Upstreams, opened, prompt_of, template},
+    fresh::{self, Fresh, Whose},
+    handles::{self, HandleKind, Handles},
+    rounds::{self, Asker, Round},
+    upstream::{Asking, List, Prompted, Reach, Reference, Upstreams, opened, prompt_of, template},
 };
 
 /// What the grant is called by which anything of it is read.
@@ -24,6 +26,7 @@ pub(crate) struct Offers<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) upstreams: &'a Upstreams,
     pub(crate) handles: &'a Handles,
+    pub(crate) reaches: &'a Fresh<Reach>,
 }
 
 /// What a completion is for, as an agent names it.
@@ -65,7 +68,7 @@ impl Offers<'_> {
                     self.upstreams.list(asking, list, cursor.take()).await
                 }
             };
-            let (items, next) = match page {
+            let (mut items, next) = match page {
                 Ok(page) => page,
                 Err(Error::NoCredential(_)) => continue,
                 Err(error) => {
@@ -75,6 +78,9 @@ impl Offers<'_> {
                     continue;
                 }
             };
+            if list == List::Prompts {
+                self.without_shadows(upstream, &mut items);
+            }
             let next = match (next, all.get(at)) {
                 (Some(next), _) => Some((&upstream.id, next)),
                 (None, Some(other)) => Some((&other.id, String::new())),
@@ -91,11 +97,38 @@ impl Offers<'_> {
         Ok(Json::Object(vec![(list.name().to_owned(), Json::Array(Vec::new()))]))
     }
 
+    /// Leaves out prompts whose names lead to another upstream: nobody takes another's place.
+    fn without_shadows(&self, upstream: &Upstream, prompts: &mut Vec<Json>) {
+        let all = prompts.len();
+        prompts.retain(|prompt| {
+            let name = prompt.get("name").and_then(Json::as_str).unwrap_or_default();
+            let found = prompt_of(self.settings.upstreams.iter(), name);
+            found.is_some_and(|(of, _)| of.id == upstream.id) || planted::is("tools-prompt-shadows")
+        });
+        let left_out = all - prompts.len();
+        if left_out > 0 {
+            tracing::warn!(
+                upstream = %upstream.id,
+                left_out,
+                "prompts that are named like another upstream's are left out"
+            );
+        }
+    }
+
     /// What is in a resource.
     pub(crate) async fn read(self, scope: &Scope<Write>, uri: &str) -> Result<Json, Error> {
-        let none = Error::Handle(HandleKind::Resource.name());
+        let none = || Error::Handle(HandleKind::Resource.name());
+        if !handles::is_one(uri) {
+            let own = self.by_own_uris().filter(|_| scope.may(READ));
+            let upstream = own.ok_or_else(none)?;
+            let by = self.by(scope, upstream).await?;
+            let asking = self.asking(scope, upstream, &by);
+            let has = |reach: &Reach| reach.has(uri);
+            self.reached(asking, has).await?.ok_or_else(none)?;
+            return self.upstreams.read_resource(asking, uri).await;
+        }
         let (upstream, uri) = opened(self.handles, scope, uri).await?;
-        let upstream = self.offering(scope, &upstream, List::Resources).ok_or(none)?;
+        let upstream = self.offering(scope, &upstream, List::Resources).ok_or_else(none)?;
         let by = self.by(scope, upstream).await?;
         self.upstreams.read_resource(self.asking(scope, upstream, &by), &uri).await
     }
@@ -106,10 +139,17 @@ impl Offers<'_> {
         scope: &Scope<Write>,
         name: &str,
         arguments: Option<Json>,
+        round: &Round,
     ) -> Result<Json, Error> {
         let (upstream, name) = self.named(scope, name)?;
+        let asker = Asker::prompt(&upstream.id, name, arguments.as_ref());
+        let opened = round.open(self.handles, scope, &asker).await?;
         let by = self.by(scope, upstream).await?;
-        self.upstreams.get_prompt(self.asking(scope, upstream, &by), name, arguments).await
+        let asking = self.asking(scope, upstream, &by);
+        match self.upstreams.get_prompt(asking, name, arguments, opened.as_ref()).await? {
+            Prompted::Prompt(prompt) => Ok(prompt),
+            Prompted::Asks(asks) => rounds::shown(self.handles, scope, &asker, asks).await,
+        }
     }
 
     /// How an argument may go on.
@@ -127,14 +167,49 @@ impl Offers<'_> {
                 self.upstreams.complete(asking, Reference::Prompt(name), argument).await
             }
             Completes::Template(shown) => {
-                let none = Error::Handle(HandleKind::Template.name());
+                let none = || Error::Handle(HandleKind::Template.name());
+                if !handles::is_one(shown) {
+                    let own = self.by_own_uris().filter(|_| scope.may(READ));
+                    let upstream = own.ok_or_else(none)?;
+                    let by = self.by(scope, upstream).await?;
+                    let asking = self.asking(scope, upstream, &by);
+                    let has = |reach: &Reach| reach.has_template(shown);
+                    self.reached(asking, has).await?.ok_or_else(none)?;
+                    let of = Reference::Template(shown);
+                    return self.upstreams.complete(asking, of, argument).await;
+                }
                 let (upstream, template) = template(self.handles, scope, shown).await?;
-                let upstream = self.offering(scope, &upstream, List::Templates).ok_or(none)?;
+                let upstream = self.offering(scope, &upstream, List::Templates).ok_or_else(none)?;
                 let by = self.by(scope, upstream).await?;
                 let asking = self.asking(scope, upstream, &by);
                 self.upstreams.complete(asking, Reference::Template(&template), argument).await
             }
         }
+    }
+
+    /// The upstream whose own URIs agents name.
+    fn by_own_uris(&self) -> Option<&Upstream> {
+        let mut all = self.settings.upstreams.iter();
+        all.find(|upstream| {
+            upstream.uris == Uris::Unverifiable && List::Resources.is_offered(upstream)
+        })
+    }
+
+    /// Whether something is there for this tenant, as its upstream lists it; looked up anew if not.
+    async fn reached(
+        &self,
+        asking: Asking<'_>,
+        has: impl Fn(&Reach) -> bool,
+    ) -> Result<Option<()>, Error> {
+        let keep = Duration::from_secs(self.settings.limits.catalog_seconds);
+        for keep in [keep, fresh::COOL] {
+            let whose = Whose::of(asking.scope, asking.upstream, asking.by);
+            let reach = self.reaches.of(whose, keep, self.upstreams.reach(asking)).await?;
+            if has(&reach) {
+                return Ok(Some(()));
+            }
+        }
+        Ok(None)
     }
 
     fn named<'n>(

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     HttpRequest,
     owner::{json_of, value},
+    pointer::Pointer,
 };
 
 mod schema;
@@ -208,7 +209,7 @@ impl Document {
             Some("query") => {
                 let schema = described(schemas, parameter)?;
                 arguments.add(name, schema, required)?;
-                query.insert(name.to_owned(), escape(name));
+                query.insert(name.to_owned(), Pointer::named(name).to_string());
                 Ok(())
             }
             // What is in these is no argument of OpenAPI's either.
@@ -354,11 +355,6 @@ fn described<'a>(schemas: &Schemas<'a>, parameter: &'a Value) -> Result<Value, S
 /// The names of the places in a path.
 fn places(path: &str) -> impl Iterator<Item = &str> {
     path.split('{').skip(1).filter_map(|after| after.split_once('}')).map(|(name, _)| name)
-}
-
-/// The JSON Pointer of a top-level argument.
-fn escape(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// What the security schemes call the headers, cookies and parameters that hold credentials.

@@ -11,10 +11,11 @@ use crate::{
     catalog::{Catalog, Definition, Looking},
     contract::{Final, Tool},
     credential::{Authorized, Keys},
+    fresh::Fresh,
     handles::Handles,
     owner::silent,
-    rounds::{self, Round},
-    upstream::{Answered, Reply, Upstreams, With},
+    rounds::{self, Asker, Round},
+    upstream::{Answered, Reach, Reply, Upstreams, With},
 };
 
 /// One call on its way out.
@@ -56,7 +57,7 @@ impl Missed {
     pub(crate) fn of(error: Error) -> Self {
         // Who is refused for a credential has done nothing.
         let sent = matches!(&error, Error::Upstream(fault)
-            if fault.sent && fault.kind != FaultKind::Credential);
+            if fault.sent && !matches!(fault.kind, FaultKind::Credential | FaultKind::Forbidden));
         Self { error, sent }
     }
 }
@@ -66,6 +67,7 @@ pub(crate) struct Outside {
     pub(crate) keys: Keys,
     pub(crate) upstreams: Upstreams,
     pub(crate) catalog: Catalog,
+    pub(crate) reaches: Fresh<Reach>,
     pub(crate) handles: Handles,
     pub(crate) parts: Arc<Parts>,
 }
@@ -75,7 +77,7 @@ impl Outside {
         let keys = Keys::open(
             settings,
             parts.credentials.clone(),
-            parts.keys.clone(),
+            parts.assertion_keys.clone(),
             parts.issuer.clone(),
             Arc::clone(&parts.clock),
             Arc::clone(&parts.entropy),
@@ -84,6 +86,7 @@ impl Outside {
         Ok(Self {
             keys,
             upstreams: Upstreams::open(settings)?,
+            reaches: Fresh::new(settings.limits.clients, Arc::clone(&clock)),
             catalog: Catalog::new(settings, &parts.store, &parts.reviews, audit, clock),
             handles: Handles::new(&parts.vault, Arc::clone(&parts.clock)),
             parts: Arc::clone(parts),
@@ -103,14 +106,14 @@ impl Outside {
         let by = self.keys.for_account(scope, &tool.upstream, account).await?;
         self.catalog.trusted(self.looking(scope, &by), tool).await.map_err(before)?;
         let round = match round {
-            Some(round) => round.open(&self.handles, scope, tool, call).await?,
+            Some(round) => round.open(&self.handles, scope, &Asker::tool(tool, call)).await?,
             None => None,
         };
         let with = With { intent, progress, round: round.as_ref() };
         let answered = self.upstreams.call_in(scope, tool, call, &by, with).await;
         // Looked for as it is read, too: escapes hide it from whoever looks at bytes.
         let answered = answered.and_then(|answered| match &answered {
-            Answered::Reply(reply) => silent(&reply.content, &by.secrets).map(|()| answered),
+            Answered::Reply(reply) => silent(reply, &by.secrets).map(|()| answered),
             _ => Ok(answered),
         });
         Ok((by, answered))
@@ -139,7 +142,8 @@ impl Network for Outside {
             match answered? {
                 Answered::Reply(reply) => Ok(reply),
                 Answered::Asks(asks) => {
-                    let asks = rounds::shown(&self.handles, scope, tool, call, asks).await?;
+                    let asker = Asker::tool(tool, call);
+                    let asks = rounds::shown(&self.handles, scope, &asker, asks).await?;
                     Err(Error::InputRequired(Box::new(asks)))
                 }
             }
@@ -153,7 +157,32 @@ impl Network for Outside {
     ) -> BoxFuture<'a, Result<Definition, Error>> {
         Box::pin(async move {
             let by = self.keys.of(scope, &tool.upstream).await?;
-            self.catalog.trusted(self.looking(scope, &by), tool).await
+            self.catalog.trusted(self.looking(scope, &by), tool).await.map_err(before)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        standin::{HttpStandIn, whole},
+        world::{self, World},
+    };
+
+    #[tokio::test]
+    async fn of_a_call_whose_tool_cannot_be_looked_up_nothing_was_sent() {
+        let standin = HttpStandIn::new().await;
+        standin.answers(|_, _| whole(500, "text/plain", "broken"));
+        let world = World::new().await;
+        let contracts = vec![world::contract("refund", crate::Effect::Write)];
+        let upstreams = vec![world::mcp(standin.address())];
+        let tools = world.tools(Settings { upstreams, contracts, ..Settings::default() });
+        let acme = world.acme().await;
+        let Err(Error::Upstream(fault)) = tools.described(&acme, "refund").await else {
+            panic!("it is described");
+        };
+        assert!(!fault.sent, "{fault:?}");
+        assert!(!standin.book().seen().is_empty());
     }
 }

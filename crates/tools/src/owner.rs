@@ -31,8 +31,10 @@
 //! What this cannot see: a wrong record under the right owner's name, and what an upstream writes
 //! of others into a tenant's own records.
 
+use ids::json::Json;
 use scope::{Scope, Write};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Content, Contract, Note, Progress, Source, contract::Final};
 
@@ -147,16 +149,16 @@ impl Owners {
     }
 
     /// Holds an answer against the scope and the account that the call was for, in every form in
-    /// which it says something, and gives back what may be handed on of it. `most` records are
-    /// looked at; an answer with more is withheld.
+    /// which it says something, and gives back what may be handed on of it. `read` is the body of an
+    /// HTTP answer, if it was read already. `most` records are looked at; an answer with more is withheld.
     pub(crate) fn check(
         &self,
         scope: &Scope<Write>,
         call: &Final,
-        content: &Content,
+        (content, read): (&Content, Option<Value>),
         most: usize,
     ) -> Result<Content, Foreign> {
-        self.hold(&Facts::of(scope, &self.system), call, content, most)
+        self.held(&Facts::of(scope, &self.system), call, (content, read), most)
     }
 
     /// As [`Self::check`], against facts.
@@ -165,6 +167,16 @@ impl Owners {
         facts: &Facts,
         call: &Final,
         content: &Content,
+        most: usize,
+    ) -> Result<Content, Foreign> {
+        self.held(facts, call, (content, None), most)
+    }
+
+    fn held(
+        &self,
+        facts: &Facts,
+        call: &Final,
+        (content, read): (&Content, Option<Value>),
         most: usize,
     ) -> Result<Content, Foreign> {
         let unheld = content.is_error() && ids::planted::is("tools-owner-unchecked-on-errors");
@@ -182,14 +194,35 @@ impl Owners {
                 blocks::hold(&hold, parts).map(Content::Mcp)
             }
             Content::Http { status, content_type, body } => {
-                blocks::hold_http(&hold, *status, content_type.as_deref(), body)
+                blocks::hold_http(&hold, *status, content_type.as_deref(), (body, read))
             }
-            Content::Rows(rows) => match hold.judge("the rows", &judge::value(rows)) {
-                Verdict::Own { .. } => Ok(content.clone()),
-                Verdict::Nothing(_) if self.unverifiable => Ok(content.clone()),
-                Verdict::Nothing(why) | Verdict::Foreign(why) => Err(Foreign { why }),
-            },
+            Content::Rows(rows) => self.rows(&hold, &judge::value(rows)).map(|()| content.clone()),
         }
+    }
+
+    fn rows(&self, hold: &Hold<'_>, rows: &Value) -> Result<(), Foreign> {
+        match hold.judge("the rows", rows) {
+            Verdict::Own { .. } => Ok(()),
+            Verdict::Nothing(_) if self.unverifiable => Ok(()),
+            Verdict::Nothing(why) | Verdict::Foreign(why) => Err(Foreign { why }),
+        }
+    }
+
+    /// Of rows that are not handed on together those that are ours, each held by itself.
+    pub(crate) fn own_rows(
+        &self,
+        facts: &Facts,
+        call: &Final,
+        rows: &[Json],
+        most: usize,
+    ) -> Vec<Json> {
+        // Made once: whoever calls chooses how much it says, and the upstream how many rows there are.
+        let hold = Hold::new(&self.places, facts, call, self.unverifiable, most);
+        let is_own = |row: &&Json| {
+            hold.renew(most);
+            self.rows(&hold, &Value::Array(vec![judge::value(row)])).is_ok()
+        };
+        rows.iter().filter(is_own).cloned().collect()
     }
 
     /// Where an upstream's notes go: to `progress`, each with what may be handed on of its message.

@@ -15,7 +15,7 @@ pub use contract::{
     Reconcile, Rule, Source,
 };
 pub use limits::{Limits, Timeouts};
-pub use upstream::{Auth, Upstream, UpstreamKind};
+pub use upstream::{Auth, Upstream, UpstreamKind, Uris};
 
 use crate::Mode;
 

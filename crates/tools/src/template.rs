@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use ids::json::Json;
 
-use crate::{Error, HttpRequest};
+use crate::{Error, HttpRequest, pointer::Pointer};
 
 mod encode;
 mod overlap;
@@ -17,9 +17,11 @@ mod places;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use encode::decode;
-use encode::{encode, stays};
-use places::{Pointer, kind_of};
+use encode::encode;
+pub(crate) use encode::{decode, stays};
+pub(crate) use overlap::Overlap;
+pub(crate) use places::argument;
+use places::kind_of;
 
 /// A request with places.
 #[derive(Debug)]
@@ -93,12 +95,12 @@ impl Template {
             .iter()
             .map(|(name, of)| match name.is_empty() || name.chars().any(char::is_control) {
                 true => Err("a query parameter needs a name".to_owned()),
-                false => Ok((name.clone(), Pointer::parse(of)?, Kind::Text)),
+                false => Ok((name.clone(), argument(of)?, Kind::Text)),
             })
             .collect::<Result<_, _>>()?;
         let body = match (body, method.as_str()) {
             (Some(_), "GET") => return Err("a GET has no body".to_owned()),
-            (Some(of), _) => Body::Argument(Pointer::parse(of)?),
+            (Some(of), _) => Body::Argument(argument(of)?),
             (None, "POST" | "PUT" | "PATCH") => Body::Rest,
             (None, _) => Body::None,
         };
@@ -109,7 +111,7 @@ impl Template {
             all.push(pointer);
         }
         for (at, one) in all.iter().enumerate() {
-            if all[at + 1..].iter().any(|other| one.overlaps(other)) {
+            if all[at + 1..].iter().any(|other| one.meets(other)) {
                 return Err(format!("the argument `{one}` has two places"));
             }
         }
@@ -158,7 +160,7 @@ impl Template {
         match &rest {
             Json::Object(left) => {
                 if let Some((key, _)) = left.first() {
-                    let argument = Pointer::key(key).to_string();
+                    let argument = Pointer::named(key).to_string();
                     return Err(Error::Rule {
                         argument,
                         rule: "the request has no place for it".to_owned(),
@@ -223,7 +225,7 @@ impl Template {
                 Some(found) => found,
                 None => continue,
             };
-            pointer.put(&mut arguments, value)?;
+            pointer.put(&mut arguments, value).then_some(())?;
         }
         if segments.next().is_some() {
             return None;
@@ -245,18 +247,20 @@ impl Template {
                     values.next().is_none().then_some(value)?
                 }
             };
-            pointer.put(&mut arguments, value)?;
+            pointer.put(&mut arguments, value).then_some(())?;
         }
         match (&self.body, body) {
             (_, None) => {}
             (Body::None, Some(_)) => return None,
-            (Body::Argument(pointer), Some(body)) => pointer.put(&mut arguments, body)?,
+            (Body::Argument(pointer), Some(body)) => {
+                pointer.put(&mut arguments, body).then_some(())?;
+            }
             (Body::Rest, Some(Json::Object(entries))) => {
                 for (key, value) in entries {
                     if self.has_place(&key) {
                         return None;
                     }
-                    Pointer::key(&key).put(&mut arguments, value)?;
+                    Pointer::named(&key).put(&mut arguments, value).then_some(())?;
                 }
             }
             (Body::Rest, Some(_)) => return None,
@@ -267,7 +271,9 @@ impl Template {
     /// Whether an argument of this name, or a part of it, stands in the path or the query.
     fn has_place(&self, key: &str) -> bool {
         let in_path = self.path.iter().filter_map(|segment| segment.place.as_ref()).map(|p| &p.0);
-        in_path.chain(self.query.iter().map(|(_, pointer, _)| pointer)).any(|p| p.begins_with(key))
+        in_path
+            .chain(self.query.iter().map(|(_, pointer, _)| pointer))
+            .any(|p| p.meets(&Pointer::named(key)))
     }
 }
 

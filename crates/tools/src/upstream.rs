@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ids::{ProviderId, RandomId, json::Json, planted};
 use scope::{Scope, Write};
+use serde_json::Value;
 
 use crate::{
     Content, Error, Fault, FaultKind, Progress, Settings, Upstream, UpstreamKind,
@@ -26,13 +27,22 @@ use client::{Bounds, Clients, Line, Target};
 pub(crate) use mcp::Asks;
 use mcp::{Call, Failed, Sessions};
 use postgres::Postgres;
-pub(crate) use resources::{Asking, links};
-pub(crate) use resources::{List, Reference, opened, prompt_of, template};
+pub(crate) use resources::{
+    Asking, List, Prompted, Reach, Reference, links, opened, prompt_of, template,
+};
 
 /// A reply, before anybody looked whose it is. JSON in it was parsed strictly.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) content: Content,
+    /// What the body of an HTTP API's answer says, where it is JSON: what was parsed once.
+    pub(crate) read: Option<Value>,
+}
+
+impl Reply {
+    pub(crate) const fn of(content: Content) -> Self {
+        Self { content, read: None }
+    }
 }
 
 /// What a call in one round of several gave.
@@ -140,15 +150,11 @@ impl Upstreams {
         let name = ("name".to_owned(), Json::String(name.to_owned()));
         let mut params = vec![name, ("arguments".to_owned(), arguments)];
         let declared = round.map(|round| &round.capabilities);
-        if let Some(round) = round {
-            let state = round.state.clone().map(Json::String);
-            params.extend(round.responses.clone().map(|said| ("inputResponses".to_owned(), said)));
-            params.extend(state.map(|state| ("requestState".to_owned(), state)));
-        }
+        params.extend(round.into_iter().flat_map(Opened::params));
         let call = Call { capabilities: declared, ..call };
         let answered = self.sessions.ask(&call, "tools/call", params).await;
         Ok(match mcp::from_call(answered, declared)? {
-            mcp::Given::Content(content) => Answered::Reply(Reply { content }),
+            mcp::Given::Content(content) => Answered::Reply(Reply::of(content)),
             mcp::Given::Asks(asks) => Answered::Asks(asks),
         })
     }
@@ -162,37 +168,47 @@ impl Upstreams {
     ) -> Result<Vec<Listed>, Fault> {
         let bounds = Bounds::of(upstream.timeouts, None, upstream.max_response_bytes);
         let mut call = self.call_of(scope, upstream, by, bounds, None)?;
-        let (mut tools, mut mirrors) = (Vec::<Listed>::new(), Vec::new());
+        let found = self.every(&mut call, "tools/list", "tools").await.map_err(Failed::fault)?;
+        let (mut tools, mut mirrors) = (Vec::<Listed>::with_capacity(found.len()), Vec::new());
         let mut names = std::collections::HashSet::new();
-        let mut cursor = None;
         let bad = |why| Err(Fault::sent(FaultKind::Malformed(why)));
-        for _ in 0..PAGES {
-            let page =
-                self.page(&call, "tools/list", "tools", cursor).await.map_err(Failed::fault)?;
-            for tool in page.items {
-                let Some(name) = tool.get("name").and_then(Json::as_str).map(str::to_owned) else {
-                    return bad("a tool without a name");
-                };
-                if !names.insert(name.clone()) {
-                    return bad("two tools of one name");
-                }
-                if let Some(of) = tool.get("inputSchema").and_then(mcp::mirrors) {
-                    mirrors.push((name.clone(), of));
-                    tools.push((name, tool));
-                }
+        for tool in found {
+            let Some(name) = tool.get("name").and_then(Json::as_str).map(str::to_owned) else {
+                return bad("a tool without a name");
+            };
+            if !names.insert(name.clone()) {
+                return bad("two tools of one name");
             }
-            // All pages together are one answer.
+            if let Some(of) = tool.get("inputSchema").and_then(mcp::mirrors) {
+                mirrors.push((name.clone(), of));
+                tools.push((name, tool));
+            }
+        }
+        self.sessions.mirror(&call.owner, mirrors);
+        Ok(tools)
+    }
+
+    /// All pages of a list. Together they are one answer, within its bounds.
+    async fn every(
+        &self,
+        call: &mut Call<'_>,
+        method: &'static str,
+        of: &str,
+    ) -> Result<Vec<Json>, Failed> {
+        let (mut items, mut cursor) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let page = self.page(call, method, of, cursor).await?;
+            items.extend(page.items);
             call.bounds.most = call.bounds.most.saturating_sub(page.bytes);
             cursor = page.next;
             if cursor.is_none() {
-                self.sessions.mirror(&call.owner, mirrors);
-                return Ok(tools);
+                return Ok(items);
             }
-            if tools.len() > LISTED {
+            if items.len() > LISTED {
                 break;
             }
         }
-        bad("a list without an end")
+        Err(Failed::Fault(Fault::sent(FaultKind::Malformed("a list without an end"))))
     }
 
     /// One page of a list.

@@ -17,11 +17,11 @@
 //! store, which the store sees to.
 
 pub(crate) mod approval;
+mod carry;
 pub(crate) mod execute;
 pub(crate) mod intent;
 pub(crate) mod ledger;
 pub(crate) mod modes;
-pub(crate) mod pointer;
 pub(crate) mod receipt;
 pub(crate) mod reconcile;
 pub(crate) mod resume;
@@ -62,7 +62,7 @@ pub const TABLES: [Table; 6] = [INTENTS, BY_ID, OPEN, PINS, MODES, RECEIPTS];
 /// What may be done with a mandate that stands in [`OPEN`].
 pub(crate) const RECONCILE: &str = "tools.reconcile";
 /// What may be done with a mandate that stands with an approval.
-pub const APPROVED: &str = "tools.approved";
+pub(crate) const APPROVED: &str = "tools.approved";
 
 /// How often one call looks at its intent anew because it changed under its hands.
 const TURNS: usize = 4;
@@ -122,7 +122,7 @@ impl Inner {
                 State::Confirmed { receipt, answer } => {
                     return Ok(Answer {
                         content: answer.content()?,
-                        receipt: Some(receipt.clone()),
+                        receipt: Some(self.handed_out(receipt.clone())?),
                         duplicate: true,
                         observed: job.prepared.call.observed.clone(),
                     });
@@ -156,7 +156,7 @@ impl Inner {
             }
             Mode::Execute => {
                 let review = match job.prepared.ask.review {
-                    Some(review) => Some(self.redeem(scope, job, &row, review).await?),
+                    Some(review) => Some(self.named(scope, job, &row, review).await?),
                     None => None,
                 };
                 self.execute(scope, job, row, review).await

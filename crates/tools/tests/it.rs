@@ -4,6 +4,7 @@
 mod it {
     mod kill;
     mod mallory;
+    mod one_answer;
     mod standin;
     mod world;
 }

@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ids::{AccountId, json::Json, planted};
 use scope::{Scope, Write};
 
-use super::{
-    alike::Folded,
+use super::{alike::Folded, schema, verdict::Verdict};
+use crate::{
+    Error, Source, Upstream,
     pointer::{Pointer, Step, index},
-    schema,
-    verdict::Verdict,
 };
-use crate::{Error, Source, Upstream};
 
 /// What is known of the value at a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,15 @@ use super::{
     Form, Mode, Tool, amount,
     bind::{Kind, Places},
     from_value,
-    pointer::{Pointer, Step, escape, index},
     rules::Held,
 };
 use crate::{
     Approval, Contract, Effect, HttpRequest, Idempotency, Query, Reconcile, Settings, Source,
-    Upstream, UpstreamKind, openapi, owner::Owners, settings::header_is_ours, template::Template,
+    Upstream, UpstreamKind, openapi,
+    owner::Owners,
+    pointer::{Pointer, Step, index},
+    settings::header_is_ours,
+    template::{self, Template},
 };
 
 /// Longest time for which a review waits: 30 days.
@@ -232,15 +235,8 @@ fn closed(schema: &Json) -> Option<BTreeSet<String>> {
 /// Arguments that a request has in its path or its query.
 fn placed(request: &HttpRequest) -> Vec<Pointer> {
     let braced = request.path.split('{').skip(1).filter_map(|part| part.split('}').next());
-    braced
-        .chain(request.query.values().map(String::as_str))
-        .map(
-            |name| {
-                if name.starts_with('/') { name.to_owned() } else { format!("/{}", escape(name)) }
-            },
-        )
-        .filter_map(|pointer| Pointer::single(&pointer).ok())
-        .collect()
+    let queried = request.query.values().map(String::as_str);
+    braced.chain(queried).filter_map(|name| template::argument(name).ok()).collect()
 }
 
 /// Arguments by which it is looked up whether a write was done.

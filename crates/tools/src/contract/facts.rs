@@ -15,8 +15,7 @@ use std::collections::BTreeSet;
 
 use ids::{json::Json, text::hex};
 
-use super::pointer;
-use crate::Error;
+use crate::{Error, pointer::escape};
 
 /// Longest pointer, and longest value, that is shown as it is.
 pub(super) const LONGEST: usize = 256;
@@ -44,7 +43,7 @@ fn collect(
         }
         Json::Object(entries) => {
             for (key, value) in entries {
-                let key = pointer::escape(key).replace('=', "~2");
+                let key = escape(key).replace('=', "~2");
                 collect(value, &format!("{pointer}/{key}"), most, facts)?;
             }
         }

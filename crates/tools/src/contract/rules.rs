@@ -6,11 +6,12 @@ use ids::{AccountId, json::Json, planted};
 use regex::{Regex, RegexBuilder};
 use serde_json::{Number, Value};
 
-use super::{
+use super::verdict::Verdict;
+use crate::{
+    Error, Rule,
     pointer::{Pointer, Step},
-    verdict::Verdict,
+    template::scalar,
 };
-use crate::{Error, Rule, template::scalar};
 
 /// Longest pattern, and most bytes that it may take when it is compiled.
 const PATTERN_BYTES: usize = 2_048;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ids::{json::Json, planted};
 
-use super::pointer::{Pointer, Step, escape};
+use crate::pointer::{Pointer, Step, escape};
 
 /// Most nodes that one surgery looks at: definitions may multiply.
 const MOST_VISITS: usize = 100_000;

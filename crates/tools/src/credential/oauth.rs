@@ -22,7 +22,9 @@ use zeroize::Zeroizing;
 use super::{
     Authorized, Owner,
     endpoint::{Endpoint, Given},
-    forms, unusable,
+    forms,
+    owners::Owners,
+    unusable,
 };
 use crate::{Auth, Error, Settings, Upstream};
 
@@ -32,6 +34,8 @@ const SKEW: Duration = Duration::from_secs(60);
 const COOL_DOWN: Duration = Duration::from_secs(5);
 /// For how long at most.
 const COLDEST: Duration = Duration::from_secs(300);
+/// Of so many tokens for each client it is remembered whose they are: many may live at once.
+const REMEMBERED: usize = 16;
 /// A token that is refused within this time was refused from the beginning.
 const YOUNG: Duration = Duration::from_secs(60);
 
@@ -43,7 +47,7 @@ pub(super) struct Tokens {
     most: usize,
     grants: Mutex<LruCache<Owner, Arc<Grant>>>,
     /// Whose each token is, by a keyed digest of it.
-    given: Mutex<LruCache<[u8; 32], [u8; 32]>>,
+    owners: Mutex<Owners>,
     mark: Zeroizing<[u8; 32]>,
 }
 
@@ -128,7 +132,7 @@ impl Tokens {
             clock: Arc::clone(clock),
             most: settings.limits.clients.max(1),
             grants: Mutex::new(LruCache::unbounded()),
-            given: Mutex::new(LruCache::unbounded()),
+            owners: Mutex::new(Owners::new(settings.limits.clients.saturating_mul(REMEMBERED))),
             mark,
         })
     }
@@ -220,16 +224,10 @@ impl Tokens {
         }
     }
 
-    /// Whether nobody else was given this token: a token server behind a cache that does not
-    /// look at who asks would give one to all.
+    /// Whether nobody else was given this token.
     fn is_own(&self, scope: &Scope<Write>, given: &Given) -> bool {
         let digest = *blake3::keyed_hash(&self.mark, given.access.as_bytes()).as_bytes();
-        let mut all = self.given.lock();
-        let owner = *all.get_or_insert(digest, || *scope.partition_bytes());
-        if all.len() > self.most {
-            all.pop_lru();
-        }
-        owner == *scope.partition_bytes()
+        self.owners.lock().is_own(scope.partition_bytes(), digest)
     }
 
     /// Writes down what has to be, and makes the token usable.

@@ -176,6 +176,8 @@ impl World {
             openapi: None,
             resources: false,
             prompts: false,
+            prompt_prefix: None,
+            uris: bulkhead_tools::Uris::default(),
         })
     }
 
@@ -195,7 +197,7 @@ impl World {
         let limits = Limits::default();
         let upstreams = vec![Upstream::clone(upstream)];
         let settings = Settings { upstreams, limits, ..Settings::default() };
-        let assertions = AssertionKeys::from_seeds([&[11; 32]]);
+        let assertions = ToolKeys::assertions([&[11; 32]]);
         let issuer = "https://bulkhead.test".to_owned();
         let (clock, entropy) = (self.clock.clone(), Arc::new(OsEntropy));
         Keys::open(&settings, self.credentials.clone(), assertions, issuer, clock, entropy).unwrap()
@@ -356,7 +358,7 @@ async fn settings_that_cannot_be_used_are_refused_at_start() {
     ] {
         let upstream = Upstream { kind, ..Upstream::clone(&world.upstream(auth.clone())) };
         let settings = Settings { upstreams: vec![upstream], ..Settings::default() };
-        let assertions = AssertionKeys::from_seeds([&[11; 32]]);
+        let assertions = ToolKeys::assertions([&[11; 32]]);
         let (clock, entropy) = (world.clock.clone(), Arc::new(OsEntropy));
         let opened = Keys::open(
             &settings,

@@ -2,20 +2,29 @@
 
 use std::sync::Arc;
 
-use ids::json::Json;
+use ids::{json::Json, planted};
 use reviews::Doubtful;
 use scope::{AuditSink, Entry, Scope, Write};
+use tokio::task::JoinHandle;
 
-use super::{Described, Inner, is_for};
+use super::{Described, Inner, is_for, nothing};
 use crate::{
     Content, Error,
     contract::Tool,
     credential::Authorized,
     outside::{Errand, Missed},
     owner::Foreign,
-    upstream::{Asking, links},
+    upstream::{Asking, Reply, links},
     write::intent::Kept,
 };
+
+/// An answer that is not handed on.
+enum Unheld {
+    /// There is none.
+    Missed(Missed),
+    /// Not all of it is the tenant's.
+    Foreign(Arc<Content>),
+}
 
 impl Inner {
     /// The tool of this name, if it is here for this scope. Nobody learns which there are for
@@ -49,19 +58,53 @@ impl Inner {
         })
     }
 
-    /// Calls, and holds what comes back against the owner. What is not handed on lies in
-    /// quarantine when this returns, as far as there is room.
+    /// Calls, and holds what comes back against the owner: all of it is the tenant's, or nothing of it
+    /// is handed on. For whoever concludes from what is not there, too.
     pub(crate) async fn ask(&self, errand: Errand<'_>) -> Result<Content, Missed> {
+        self.asked(errand).await.map_err(|unheld| match unheld {
+            Unheld::Missed(missed) => missed,
+            Unheld::Foreign(_) => Missed { error: Error::OutOfScope, sent: true },
+        })
+    }
+
+    /// What a read answers its caller: what is another's is not there.
+    pub(super) async fn read(&self, errand: Errand<'_>) -> Result<Content, Error> {
         let Errand { scope, tool, call, .. } = errand;
+        let most = self.settings.limits.records;
+        let answer = match self.asked(errand).await {
+            Ok(content) => Ok(content),
+            Err(Unheld::Missed(missed)) => Err(missed.error),
+            Err(Unheld::Foreign(content)) => nothing::withheld(scope, tool, call, &content, most),
+        };
+        nothing::answered(scope, tool, answer)
+    }
+
+    /// Calls. What is withheld lies in quarantine when this returns, as far as there is room; but
+    /// where it is answered like what is not there, that comes behind the answer: else the time that
+    /// it takes would tell the two apart.
+    async fn asked(&self, errand: Errand<'_>) -> Result<Content, Unheld> {
+        let Errand { scope, tool, call, .. } = errand;
+        let behind = nothing::is_one(tool);
+        if behind {
+            // Before it is known what comes back.
+            self.traces.room(scope.partition_bytes()).await;
+        }
         // What is said meanwhile is held, too.
         let progress = &tool.owners.notes(call, errand.progress);
-        let reply = self.network.send(Errand { progress, ..errand }).await.map_err(Missed::of)?;
-        let most = self.settings.limits.records;
-        match tool.owners.check(scope, call, &reply.content, most) {
-            Ok(content) => self.handed(scope, tool, content).await,
+        let reply = self.network.send(Errand { progress, ..errand }).await;
+        let reply = reply.map_err(|error| Unheld::Missed(Missed::of(error)))?;
+        let (Reply { content, read }, most) = (reply, self.settings.limits.records);
+        match tool.owners.check(scope, call, (&content, read), most) {
+            Ok(content) => self.handed(scope, tool, content).await.map_err(Unheld::Missed),
             Err(foreign) => {
-                self.withheld(scope, tool, &reply.content, foreign).await;
-                Err(Missed { error: Error::OutOfScope, sent: true })
+                let content = Arc::new(content);
+                let kept = self.withheld(scope, tool, Arc::clone(&content), foreign);
+                if (!behind || planted::is("tools-trace-awaited")) && kept.await.is_err() {
+                    tracing::error!(
+                        "what is not a tenant's was withheld, and that is on no record"
+                    );
+                }
+                Err(Unheld::Foreign(content))
             }
         }
     }
@@ -81,10 +124,9 @@ impl Inner {
             if key != "content" {
                 continue;
             }
-            for block in blocks {
-                let raw = std::mem::replace(block, Json::Null);
+            for raw in std::mem::take(blocks) {
                 let shown = links(asking, raw).await;
-                *block = shown.map_err(|error| Missed { error, sent: true })?;
+                blocks.extend(shown.map_err(|error| Missed { error, sent: true })?);
             }
         }
         Ok(Content::Mcp(Json::Object(result)))
@@ -92,23 +134,28 @@ impl Inner {
 
     /// Puts away an answer that is not the tenant's, and writes down that it came: never what it
     /// is.
-    async fn withheld(
+    fn withheld(
         &self,
         scope: &Scope<Write>,
         tool: &Tool,
-        content: &Content,
+        content: Arc<Content>,
         foreign: Foreign,
-    ) {
-        let doubtful = Doubtful {
-            what: tool.contract.name.clone(),
-            upstream: Some(tool.upstream.id.clone()),
-            payload: serde_json::to_vec(&Kept::of(content)).unwrap_or_default(),
-            reason: foreign.why.clone(),
-        };
+    ) -> JoinHandle<()> {
+        let trace = self.traces.begin(*scope.partition_bytes());
+        let upstream = tool.upstream.id.clone();
         let (reviews, audit) = (self.parts.reviews.clone(), Arc::clone(&self.parts.audit));
         let what = tool.contract.name.clone();
         // In a task of its own: whoever hangs up does not erase the trace.
-        let kept = scope.spawn(async move |scope| {
+        scope.spawn(async move |scope| {
+            let _until_it_is_written = trace;
+            let doubtful = Doubtful {
+                what: what.clone(),
+                upstream: Some(upstream),
+                payload: serde_json::to_vec(&Kept::of(&content)).unwrap_or_default(),
+                reason: foreign.why.clone(),
+            };
+            // It may be long, and nobody needs it any more.
+            drop(content);
             let code = Error::OutOfScope.code();
             let mut entry = Entry::denied(scope.actor(), code, what, code).because(foreign.why);
             match reviews.quarantine(&scope, doubtful).await {
@@ -119,10 +166,7 @@ impl Inner {
                 }
             }
             record(&*audit, &scope, entry).await;
-        });
-        if kept.await.is_err() {
-            tracing::error!("what is not a tenant's was withheld, and that is on no record");
-        }
+        })
     }
 
     /// Writes down what was done. What was done stays done if that fails.

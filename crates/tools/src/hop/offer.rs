@@ -5,7 +5,7 @@ use ids::{RequestId, json::Json};
 use scope::{Scope, Write};
 
 use super::Tools;
-use crate::{Completes, Error, Upstream, UpstreamKind, offers::Offers, upstream::List};
+use crate::{Completes, Error, Round, Upstream, UpstreamKind, offers::Offers, upstream::List};
 
 /// Something of an upstream's besides its tools.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub enum Offer<'a> {
         name: &'a str,
         /// Its arguments.
         arguments: Option<Json>,
+        /// In one round of several: the upstream may ask for more.
+        round: Round,
     },
     /// How an argument may go on.
     Completion {
@@ -91,19 +93,35 @@ impl Tools {
     ) -> Result<Json, Error> {
         let lists = offer.is_list() || self.offering().next().is_none();
         pass.admits(scope, if lists { "tools:list" } else { "tools:read" })?;
+        let offered = tokio::select! {
+            biased;
+            why = scope.ended() => Err(Error::Scope(why)),
+            offered = self.offered(scope, offer) => offered,
+        };
+        match &offered {
+            Ok(_) => pass.complete(),
+            Err(error) => pass.failed(error.code()),
+        }
+        offered
+    }
+
+    async fn offered(&self, scope: &Scope<Write>, offer: Offer<'_>) -> Result<Json, Error> {
         let outside = self.0.outside.as_deref().ok_or(Error::Unknown)?;
         let offers = Offers {
             settings: &self.0.settings,
             keys: &outside.keys,
             upstreams: &outside.upstreams,
             handles: &outside.handles,
+            reaches: &outside.reaches,
         };
         match offer {
             Offer::Resources(cursor) => offers.list(scope, List::Resources, cursor).await,
             Offer::Templates(cursor) => offers.list(scope, List::Templates, cursor).await,
             Offer::Prompts(cursor) => offers.list(scope, List::Prompts, cursor).await,
             Offer::Resource(uri) => offers.read(scope, uri).await,
-            Offer::Prompt { name, arguments } => offers.prompt(scope, name, arguments).await,
+            Offer::Prompt { name, arguments, round } => {
+                offers.prompt(scope, name, arguments, &round).await
+            }
             Offer::Completion { of, argument } => offers.complete(scope, of, argument).await,
         }
     }

@@ -6,7 +6,7 @@ use ids::{AccountId, ProviderId, RequestId, json::Json};
 use scope::{Scope, Write};
 
 use super::{Described, Tools, grant, is_for};
-use crate::{Effect, Error, Source, Upstream, contract::Form};
+use crate::{Effect, Error, Source, Upstream, contract::Form, pointer::Pointer};
 
 impl Tools {
     /// The hop of a call that was refused before its arguments were final: for the record.
@@ -69,7 +69,9 @@ impl Tools {
             let read = template.read(method, path, query, body.clone());
             let Some(mut arguments) = read else { continue };
             for (pointer, source) in &tool.contract.bind {
-                let Some(stated) = take(&mut arguments, pointer) else { continue };
+                let place = Pointer::literal(pointer).ok();
+                let stated = place.and_then(|place| place.take(&mut arguments));
+                let Some(stated) = stated else { continue };
                 let own = own(*source, scope, &tool.upstream);
                 if own.as_ref() != Some(&stated) && !ids::planted::is("tools-route-bound-unheld") {
                     return Err(Error::Bound(pointer.clone()));
@@ -79,22 +81,6 @@ impl Tools {
         }
         Ok(None)
     }
-}
-
-/// Takes out what a JSON Pointer (RFC 6901) leads to, through objects.
-fn take(json: &mut Json, pointer: &str) -> Option<Json> {
-    let mut parts = pointer.strip_prefix('/')?.split('/').peekable();
-    let mut at = json;
-    while let Some(part) = parts.next() {
-        let key = part.replace("~1", "/").replace("~0", "~");
-        let Json::Object(entries) = at else { return None };
-        let found = entries.iter().position(|(name, _)| *name == key)?;
-        if parts.peek().is_none() {
-            return Some(entries.remove(found).1);
-        }
-        at = &mut entries[found].1;
-    }
-    None
 }
 
 /// What the credential says, where it says one thing.
@@ -116,23 +102,5 @@ fn own(source: Source, scope: &Scope<Write>, upstream: &Upstream) -> Option<Json
         Source::Workflow => scope.workflow().map(|id| text(id.as_str())),
         Source::Run => scope.run().map(|id| text(id.as_str())),
         Source::Subject => scope.subject().map(|id| text(id.as_str())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ids::json::Limits;
-
-    use super::*;
-
-    #[test]
-    fn what_a_pointer_leads_to_is_taken_out() {
-        let json = |text: &str| Json::parse(text.as_bytes(), &Limits::default()).unwrap();
-        let mut arguments = json(r#"{"a":{"b/c":1,"d":2},"e":3}"#);
-        assert_eq!(take(&mut arguments, "/a/b~1c"), Some(json("1")));
-        assert_eq!(take(&mut arguments, "/a/b~1c"), None);
-        assert_eq!(take(&mut arguments, "/e/f"), None);
-        assert_eq!(take(&mut arguments, "/e"), Some(json("3")));
-        assert_eq!(arguments, json(r#"{"a":{"d":2}}"#));
     }
 }

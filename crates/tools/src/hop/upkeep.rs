@@ -62,18 +62,22 @@ impl Tools {
     /// How often open writes are to be looked up.
     pub const RESUME_EVERY: std::time::Duration = Inner::pause();
 
-    /// A person found out how a write went of which nothing else could: `done` or not. Only what
-    /// is known not to be done may be sent again.
+    /// A person found out how a write went of which nothing else could, as the review asks. Only what
+    /// is known not to be done may be sent again. Whoever stops waiting does not stop it.
     ///
     /// # Errors
-    /// There is no such intent here whose outcome is not known.
+    /// There is no such review here, or of another kind, or it does not ask any more; the person
+    /// is one who asked for the write, or saw something else.
     pub async fn settle(
         &self,
         scope: &Scope<Write>,
-        intent: RandomId,
-        done: bool,
-    ) -> Result<Option<Receipt>, Error> {
-        self.0.settle_by_hand(scope, &intent, done).await
+        review: RandomId,
+        finding: reviews::Finding,
+    ) -> Result<reviews::Review, Error> {
+        let inner = std::sync::Arc::clone(&self.0);
+        let settled =
+            scope.spawn(async move |scope| inner.settle_by_hand(&scope, review, finding).await);
+        settled.await.unwrap_or(Err(Error::Internal("what a person found out was cut off")))
     }
 
     /// Forgets what the deployment keeps of a tenant's environment: of its writes that are under

@@ -77,7 +77,7 @@ impl Held<'_> {
         if !self.json("the structured content", &value)? {
             return Ok(None);
         }
-        self.own = Own::of(&value);
+        self.own = Own::of(value);
         Ok(Some(json))
     }
 
@@ -193,12 +193,12 @@ fn is_kind(kind: &str) -> bool {
         && kind.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'+' | b'-' | b'.'))
 }
 
-/// Holds what an HTTP API answered, and rebuilds it.
+/// Holds what an HTTP API answered, and rebuilds it. `read` is what the body says, if it was read already.
 pub(super) fn hold_http(
     hold: &Hold<'_>,
     status: StatusCode,
     content_type: Option<&str>,
-    body: &Bytes,
+    (body, read): (&Bytes, Option<Value>),
 ) -> Result<Content, Foreign> {
     let is_error = !status.is_success();
     if body.trim_ascii().is_empty() && !is_error {
@@ -219,14 +219,14 @@ pub(super) fn hold_http(
         let body = Json::Object(vec![("message".to_owned(), Json::String(message))]).to_vec();
         Ok(Content::Http { status, content_type: json.map(str::to_owned), body: body.into() })
     };
-    let text = std::str::from_utf8(body).unwrap_or("?");
-    let value = match hold.read(text) {
+    let text = || std::str::from_utf8(body).unwrap_or("?");
+    let value = match hold.whole(read, text) {
         Text::Json(value) => value,
         Text::Refused(why) => return Err(Foreign::because(format!("the body is refused: {why}"))),
         Text::Free | Text::Blank if hold.unverifiable => return Ok(as_it_is(content_type)),
         Text::Free | Text::Blank if is_error => {
             return refused(
-                Some(text.trim().to_owned())
+                Some(text().trim().to_owned())
                     .filter(|text| !text.is_empty() && words::are_plain(text, &hold.said)),
             );
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vault::Forms;
 
 use super::judge::{Text, read};
-use crate::{Content, Fault, FaultKind};
+use crate::{Content, Fault, FaultKind, upstream::Reply};
 
 /// JSON within strings is looked into so often, beginning with the texts of an answer: quoted with
 /// `\\u005c`, it could be nested so deeply that reading each level anew costs far more than the answer's size.
@@ -36,14 +36,18 @@ pub(crate) fn clean(content: &Content) -> Result<Content, Fault> {
 }
 
 /// Refuses an answer that repeats the credential, in whatever form: what quotes secrets is not read on.
-pub(crate) fn silent(content: &Content, secret: &Forms) -> Result<(), Fault> {
+pub(crate) fn silent(reply: &Reply, secret: &Forms) -> Result<(), Fault> {
     let search = Search { secret, too_deep: Cell::new(false) };
-    let quoted = match content {
+    let quoted = match &reply.content {
         Content::Mcp(json) | Content::Rows(json) => search.json(json),
         Content::Http { content_type, body, .. } => {
             secret.found_in(body)
                 || content_type.as_ref().is_some_and(|kind| secret.found_in(kind.as_bytes()))
-                || search.escaped(std::str::from_utf8(body).unwrap_or_default(), 0)
+                || match &reply.read {
+                    // What it says behind escapes; without a backslash there are none.
+                    Some(value) => body.contains(&b'\\') && search.value(value, 0),
+                    None => search.escaped(std::str::from_utf8(body).unwrap_or_default(), 0),
+                }
         }
     };
     match (quoted, search.too_deep.get()) {

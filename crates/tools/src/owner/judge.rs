@@ -1,6 +1,11 @@
 //! One JSON value, held against its owner.
 
-use std::{cell::Cell, collections::HashSet};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::HashSet,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use ids::json::{self, Json};
 use serde_json::Value;
@@ -60,11 +65,27 @@ impl<'a> Hold<'a> {
         Self { places, facts, account, said, unverifiable, left, nodes }
     }
 
+    /// Begins with another answer.
+    pub(super) fn renew(&self, most: usize) {
+        self.left.set(most);
+        self.nodes.set(NODES);
+    }
+
     /// Reads a text, at the expense of what may still be looked at: an upstream chooses how many there are.
     pub(super) fn read(&self, text: &str) -> Text {
         match read_of(text, self.nodes.get()) {
             Text::Json(value) if !self.spend(&value) => Text::Refused(json::Error::Nodes),
             read => read,
+        }
+    }
+
+    /// A whole document: as it was read already, just as strictly, or its text.
+    pub(super) fn whole<'t>(&self, read: Option<Value>, text: impl Fn() -> &'t str) -> Text {
+        match read {
+            Some(value) if !self.spend(&value) => Text::Refused(json::Error::Nodes),
+            Some(value @ (Value::Object(_) | Value::Array(_))) => Text::Json(value),
+            // A number or a word by itself is free text.
+            _ => self.read(text()),
         }
     }
 
@@ -90,7 +111,7 @@ impl<'a> Hold<'a> {
 
     /// Judges a value. `form` says which, for messages.
     pub(super) fn judge(&self, form: &str, value: &Value) -> Verdict {
-        let mut anchors = HashSet::new();
+        let mut anchors = Addresses::default();
         let mut records = 0;
         let mut unsaid = None;
         for place in self.places {
@@ -142,14 +163,8 @@ impl<'a> Hold<'a> {
     }
 
     /// Judges what stands around the records.
-    fn around(
-        &self,
-        form: &str,
-        value: &Value,
-        anchors: &HashSet<usize>,
-        records: usize,
-    ) -> Verdict {
-        let mut leading = HashSet::new();
+    fn around(&self, form: &str, value: &Value, anchors: &Addresses, records: usize) -> Verdict {
+        let mut leading = Addresses::default();
         leads(value, anchors, &mut leading);
         let leading = &leading;
         let mut around =
@@ -188,8 +203,7 @@ impl<'a> Hold<'a> {
             Value::Array(items) => items.iter().find_map(|item| self.sweep(form, item, nested)),
             Value::Object(entries) => {
                 for place in self.places {
-                    if place.named(value).into_iter().any(|named| self.names_another(place, named))
-                    {
+                    if place.names(value, |named| self.names_another(place, named)) {
                         return Some(format!("{form} names another owner, as at `{}`", place.name));
                     }
                 }
@@ -253,9 +267,9 @@ fn foreign(form: &str, at: usize, place: &Place) -> Verdict {
 /// What stands around the records.
 struct Around<'a> {
     hold: &'a Hold<'a>,
-    anchors: &'a HashSet<usize>,
+    anchors: &'a Addresses,
     /// What holds one of them.
-    leading: &'a HashSet<usize>,
+    leading: &'a Addresses,
     /// Whether there are texts.
     words: bool,
     /// Whether one of them, or a number where an owner would stand, names another account.
@@ -300,7 +314,7 @@ impl Around<'_> {
 
 /// Finds what leads to an anchor, in one walk: asked at each list anew, lists in lists would be walked
 /// over as often as they are deep.
-fn leads(value: &Value, anchors: &HashSet<usize>, leading: &mut HashSet<usize>) -> bool {
+fn leads(value: &Value, anchors: &Addresses, leading: &mut Addresses) -> bool {
     own::step();
     // Counted, since `any` would stop at the first.
     let leads = anchors.contains(&address(value))
@@ -332,16 +346,38 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Of values: looked up for each that an answer holds, and nothing that an upstream chooses.
+type Addresses = HashSet<usize, BuildHasherDefault<Spread>>;
+
+/// Spreads addresses, whose last bits are all alike, by a multiplication.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // A table goes by the last bits and by the first.
+        self.0.rotate_left(26)
+    }
+}
+
 /// What tells values of one document apart.
 fn address(value: &Value) -> usize {
     std::ptr::from_ref(value) as usize
 }
 
 /// What an owner is called: a string as it is, a whole number by its digits.
-pub(super) fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) if !number.is_f64() => Some(Cow::Owned(number.to_string())),
         _ => None,
     }
 }
@@ -374,8 +410,8 @@ fn read_of(text: &str, most: usize) -> Text {
     }
     let limits = json::Limits::default();
     let limits = json::Limits { nodes: limits.nodes.min(most), ..limits };
-    match Json::parse(trimmed.as_bytes(), &limits) {
-        Ok(json) => Text::Json(value(&json)),
+    match json::value(trimmed.as_bytes(), &limits) {
+        Ok(value) => Text::Json(value),
         Err(json::Error::Syntax { .. }) => Text::Free,
         Err(why) => Text::Refused(why),
     }

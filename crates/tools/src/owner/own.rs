@@ -1,14 +1,21 @@
 //! What own structured content says, ready to be looked up.
 
-use std::collections::HashSet;
+use std::{cell::OnceCell, collections::HashSet};
 
 use blake3::Hash;
 use serde_json::Value;
 
-/// What own structured content says. It is built once: an upstream chooses how many blocks there are and how
+/// What own structured content says. It is looked up: an upstream chooses how many blocks there are and how
 /// large the structured content is, so a walk of the one for each of the other would be quadratic in what it sends.
 #[derive(Default)]
 pub(super) struct Own {
+    all: Option<Value>,
+    said: OnceCell<Said>,
+}
+
+/// What it is looked up in: made once, and only if somebody asks.
+#[derive(Default)]
+struct Said {
     /// Its strings, and its numbers as they are written.
     texts: HashSet<String>,
     /// The digests of its lists and objects.
@@ -16,64 +23,97 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn of(value: &Value) -> Self {
-        let mut own = Self::default();
-        digest(value, &mut |value, hash| match value {
-            Value::String(text) => _ = own.texts.insert(text.clone()),
-            Value::Number(number) => _ = own.texts.insert(number.to_string()),
-            Value::Array(_) | Value::Object(_) => _ = own.parts.insert(hash),
-            Value::Null | Value::Bool(_) => {}
-        });
-        own
+    pub(super) fn of(value: Value) -> Self {
+        Self { all: Some(value), said: OnceCell::new() }
+    }
+
+    fn said(&self) -> &Said {
+        self.said.get_or_init(|| {
+            let mut said = Said::default();
+            if let Some(all) = &self.all {
+                frame(all, &mut Vec::new(), &mut Some(&mut said));
+            }
+            said
+        })
     }
 
     /// Whether a text is one of its values.
     pub(super) fn repeats(&self, text: &str) -> bool {
         step();
-        self.texts.contains(text)
+        self.all.is_some() && self.said().texts.contains(text)
     }
 
     /// Whether a list or an object stands somewhere in it, whatever the order of its keys.
     pub(super) fn contains(&self, value: &Value) -> bool {
-        !self.parts.is_empty() && self.parts.contains(&digest(value, &mut |_, _| {}))
+        // Most servers say all of it once more; to see that, nothing has to be digested. It ends at the first
+        // difference, so it costs no more than the value is large.
+        match &self.all {
+            None => false,
+            Some(all) if all == value => true,
+            Some(_) => self.said().parts.contains(&digest(value, &mut None)),
+        }
     }
 }
 
-/// Digests a value of the digests of what is in it, so that each part costs what it holds itself, and tells each.
-fn digest(value: &Value, each: &mut impl FnMut(&Value, Hash)) -> Hash {
+/// Writes a value so that no two are written alike: lists and objects by their digests, so that each costs what it
+/// holds itself; and tells what there is, where it is to be told.
+fn frame(value: &Value, form: &mut Vec<u8>, told: &mut Option<&mut Said>) {
     step();
-    // The first byte tells the kinds apart; what follows in lists and objects is of one length for each item.
-    let mut form = Vec::new();
+    let mut scalar = |kind: u8, text: &str| {
+        form.push(kind);
+        form.extend_from_slice(&text.len().to_le_bytes());
+        form.extend_from_slice(text.as_bytes());
+    };
     match value {
         Value::Null => form.push(b'n'),
         Value::Bool(truth) => form.push(if *truth { b't' } else { b'f' }),
         Value::Number(number) => {
-            form.push(b'0');
-            form.extend_from_slice(number.to_string().as_bytes());
-        }
-        Value::String(text) => {
-            form.push(b'"');
-            form.extend_from_slice(text.as_bytes());
-        }
-        Value::Array(items) => {
-            form.push(b'[');
-            for item in items {
-                form.extend_from_slice(digest(item, each).as_bytes());
+            let number = number.to_string();
+            scalar(b'0', &number);
+            if let Some(said) = told {
+                said.texts.insert(number);
             }
         }
+        Value::String(text) => {
+            scalar(b'"', text);
+            if let Some(said) = told {
+                said.texts.insert(text.clone());
+            }
+        }
+        Value::Array(_) | Value::Object(_) => {
+            let hash = digest(value, told);
+            form.push(b'#');
+            form.extend_from_slice(hash.as_bytes());
+            if let Some(said) = told {
+                said.parts.insert(hash);
+            }
+        }
+    }
+}
+
+/// The digest of a list or an object.
+fn digest(value: &Value, told: &mut Option<&mut Said>) -> Hash {
+    let mut form = Vec::new();
+    match value {
         Value::Object(entries) => {
             form.push(b'{');
             let mut entries: Vec<_> = entries.iter().collect();
             entries.sort_unstable_by_key(|(key, _)| *key);
             for (key, value) in entries {
-                form.extend_from_slice(blake3::hash(key.as_bytes()).as_bytes());
-                form.extend_from_slice(digest(value, each).as_bytes());
+                form.extend_from_slice(&key.len().to_le_bytes());
+                form.extend_from_slice(key.as_bytes());
+                frame(value, &mut form, told);
             }
         }
+        Value::Array(items) => {
+            form.push(b'[');
+            for item in items {
+                frame(item, &mut form, told);
+            }
+        }
+        scalar => frame(scalar, &mut form, told),
     }
-    let hash = blake3::hash(&form);
-    each(value, hash);
-    hash
+    blake3::hash(&form)
 }
 
 /// Values and keys in all.
@@ -108,7 +148,7 @@ mod unit {
 
     #[test]
     fn knows_what_it_says_and_nothing_else() {
-        let own = Own::of(&json!({"a": [1, "x", {"k": null, "l": [true]}], "b": {"n": 1.5}}));
+        let own = Own::of(json!({"a": [1, "x", {"k": null, "l": [true]}], "b": {"n": 1.5}}));
         for text in ["1", "x", "1.5"] {
             assert!(own.repeats(text), "{text}");
         }

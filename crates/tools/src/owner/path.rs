@@ -15,8 +15,8 @@ pub(super) struct Place {
     /// What stands before each `[*]` of the path, the innermost first: where lists are.
     lists: Vec<JsonPath>,
     pointer: String,
-    /// The only key of the pointer, folded, if there is but one.
-    key: Option<String>,
+    /// The only key of the pointer, if there is but one: as it stands there, and folded.
+    only: Option<(String, String)>,
     /// Whether whatever stands at the pointer names an owner, in whatever object.
     telling: bool,
     pub(super) equals: Source,
@@ -43,16 +43,16 @@ impl Place {
             before.push_str(&segment);
         }
         let mut keys = pointer.split('/').skip(1);
-        let key = match (keys.next(), keys.next()) {
-            (Some(key), None) => Some(fold(&unescape(key))),
+        let only = match (keys.next(), keys.next()) {
+            (Some(key), None) => Some(unescape(key)).map(|key| (key.clone(), fold(&key))),
             _ => None,
         };
-        let generic = key.as_deref().is_some_and(|key| GENERIC.contains(&key));
+        let generic = only.as_ref().is_some_and(|(_, key)| GENERIC.contains(&key.as_str()));
         Ok(Self {
             records: path,
             lists,
             pointer: pointer.clone(),
-            key,
+            only,
             telling: !pointer.is_empty() && !generic,
             equals: *equals,
             name: format!("{records}{pointer}"),
@@ -80,29 +80,32 @@ impl Place {
 
     /// What stands where a record names its owner.
     pub(super) fn owner<'a>(&self, record: &'a Value) -> Option<&'a Value> {
-        record.pointer(&self.pointer)
+        match (&self.only, record) {
+            (Some((key, _)), Value::Object(entries)) => entries.get(key),
+            _ => record.pointer(&self.pointer),
+        }
     }
 
-    /// What of any object stands where an owner would, however its key is written.
-    pub(super) fn named<'a>(&self, object: &'a Value) -> Vec<&'a Value> {
-        match (self.telling, &self.key, object) {
-            (false, ..) => Vec::new(),
-            (true, Some(key), Value::Object(entries)) => {
-                entries.iter().filter(|(k, _)| fold(k) == *key).map(|(_, v)| v).collect()
+    /// Whether any of what stands where an owner would in any object, however its key is written, is such.
+    pub(super) fn names(&self, object: &Value, such: impl Fn(&Value) -> bool) -> bool {
+        match (self.telling, &self.only, object) {
+            (false, ..) => false,
+            (true, Some((_, own)), Value::Object(entries)) => {
+                entries.iter().any(|(key, value)| is_spelling(key, own) && such(value))
             }
-            (true, ..) => self.owner(object).into_iter().collect(),
+            (true, ..) => self.owner(object).is_some_and(such),
         }
     }
 
     /// Whether an owner stands at this key.
     pub(super) fn is_named(&self, key: &str) -> bool {
-        self.telling && self.key.as_ref().is_some_and(|own| *own == fold(key))
+        self.telling && self.only.as_ref().is_some_and(|(_, own)| is_spelling(key, own))
     }
 
     /// Whether the other names owners at the same place.
     pub(super) fn is_at(&self, other: &Self) -> bool {
-        match (&self.key, &other.key) {
-            (Some(one), Some(two)) => one == two,
+        match (&self.only, &other.only) {
+            (Some((_, one)), Some((_, two))) => one == two,
             _ => self.pointer == other.pointer,
         }
     }
@@ -207,7 +210,16 @@ fn words(key: &str) -> Vec<String> {
 
 /// `account_id`, `accountId` and `Account-ID` are one name.
 fn fold(key: &str) -> String {
-    key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    folded(key).collect()
+}
+
+fn folded(key: &str) -> impl Iterator<Item = char> {
+    key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase)
+}
+
+/// Whether a key is one of the spellings of a folded one. Asked of every key of an answer.
+fn is_spelling(key: &str, own: &str) -> bool {
+    folded(key).eq(own.chars())
 }
 
 fn unescape(token: &str) -> String {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use ids::json::Json;
 use serde_json::Value;
 
+use super::own;
 use crate::contract::Final;
 
 /// The longest free text that is handed on, in bytes.
@@ -47,11 +48,15 @@ fn gather(json: &Json, said: &mut HashSet<String>) {
     match json {
         Json::Object(entries) => {
             for (key, value) in entries {
+                own::step();
                 said.insert(key.clone());
                 gather(value, said);
             }
         }
-        Json::Array(items) => items.iter().for_each(|item| gather(item, said)),
+        Json::Array(items) => items.iter().for_each(|item| {
+            own::step();
+            gather(item, said);
+        }),
         Json::String(text) => {
             said.insert(text.clone());
         }

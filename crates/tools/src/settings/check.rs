@@ -1,11 +1,18 @@
 //! What is wrong with the settings is said when they are read.
 
-use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::RangeInclusive,
+};
 
 use http::{HeaderName, Uri};
 
-use super::{Auth, Limits, Settings, Upstream, UpstreamKind};
+use super::{Auth, Limits, Settings, Upstream, UpstreamKind, Uris};
 use crate::Error;
+
+/// The longest thing before the name of a prompt, in bytes.
+const LONGEST_PREFIX: usize = 64;
 
 /// Headers that say whose a request is, where it goes, or where it ends.
 const NOT_OURS: [&str; 16] = [
@@ -47,6 +54,7 @@ impl Settings {
             }
             upstream.check().map_err(wrong)?;
         }
+        self.check_names()?;
         let mut seen = BTreeSet::new();
         if let Some(twice) = self.workflows.iter().find(|of| !seen.insert(&of.workflow)) {
             return Err(format!("workflows: `{}` is there twice", twice.workflow));
@@ -55,6 +63,28 @@ impl Settings {
             check_origin(origin).map_err(|why| format!("origins: `{origin}`: {why}"))?;
         }
         self.limits.check().map_err(|why| format!("limits: {why}"))
+    }
+
+    /// What agents name has to lead to one upstream.
+    fn check_names(&self) -> Result<(), String> {
+        let mut prefixes = BTreeMap::new();
+        for upstream in self.upstreams.iter().filter(|upstream| upstream.prompts) {
+            let prefix = upstream.prompt_prefix();
+            if let Some(other) = prefixes.insert(prefix, &upstream.id) {
+                return Err(format!(
+                    "upstream `{}`: prompt_prefix: upstream `{other}` has the same, so that one's prompts could pass for the other's",
+                    upstream.id
+                ));
+            }
+        }
+        let mut named = self.upstreams.iter().filter(|of| of.uris == Uris::Unverifiable);
+        match (named.next(), named.next()) {
+            (Some(one), Some(two)) => Err(format!(
+                "upstream `{}`: uris: those of upstream `{}` are its own already; of two such, one's could pass for the other's",
+                two.id, one.id
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -81,6 +111,17 @@ impl Upstream {
         }
         if (self.resources || self.prompts) && self.kind != UpstreamKind::Mcp {
             return Err("resources, prompts: only an `mcp` upstream has them".to_owned());
+        }
+        if self.uris == Uris::Unverifiable && !self.resources {
+            return Err("uris: its `resources` are not offered".to_owned());
+        }
+        if let Some(prefix) = &self.prompt_prefix {
+            if !self.prompts {
+                return Err("prompt_prefix: its `prompts` are not offered".to_owned());
+            }
+            if prefix.len() > LONGEST_PREFIX || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(format!("prompt_prefix: at most {LONGEST_PREFIX} visible characters"));
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Where tools are.
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 use ids::{ProviderId, System};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,19 @@ const fn minute() -> u64 {
     60
 }
 
+/// How agents name the resources of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uris {
+    /// By handles: what the upstream itself showed to this tenant and end user, and to nobody else.
+    #[default]
+    Handles,
+    /// By the upstream's own URIs, and its templates with whatever an agent puts in. What is asked for
+    /// has to be in the tenant's own list, or to be made of a template in it; beyond that the
+    /// upstream alone says whose it is, and nobody can verify it. One upstream at most.
+    Unverifiable,
+}
+
 /// An upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,9 +123,16 @@ pub struct Upstream {
     /// set it only where the credential alone decides what there is. Default no.
     #[serde(default)]
     pub resources: bool,
+    /// `mcp`: how agents name its resources. Default: by handles.
+    #[serde(default)]
+    pub uris: Uris,
     /// `mcp`: whether its prompts are offered too; likewise. Default no.
     #[serde(default)]
     pub prompts: bool,
+    /// `mcp`: what stands before the names of its prompts. Default: its `id` and `__`. No two upstreams
+    /// have the same; one of them may have none (`""`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_prefix: Option<String>,
 }
 
 const fn four_mib() -> u64 {
@@ -120,6 +140,15 @@ const fn four_mib() -> u64 {
 }
 
 impl Upstream {
+    /// What stands before the names of its prompts.
+    #[must_use]
+    pub fn prompt_prefix(&self) -> Cow<'_, str> {
+        match &self.prompt_prefix {
+            Some(prefix) => prefix.into(),
+            None => format!("{}__", self.id).into(),
+        }
+    }
+
     /// The outside system of whose accounts it knows.
     #[must_use]
     pub fn system(&self) -> &str {

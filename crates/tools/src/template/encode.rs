@@ -34,11 +34,17 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Characters that some servers take for a dot, a slash or a backslash.
+/// Characters that some servers take for a dot, for a slash or a backslash (`\u{2100}` is `a/c`), or for
+/// the end of a path.
 const LIKE_DOTS: &[char] =
     &['.', '\u{2024}', '\u{2025}', '\u{2026}', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
 const LIKE_SLASHES: &[char] = &[
     '/', '\\', '\u{2044}', '\u{2215}', '\u{2216}', '\u{29f8}', '\u{ff0f}', '\u{ff3c}', '\u{fe68}',
+    '\u{2100}', '\u{2101}', '\u{2105}', '\u{2106}',
+];
+const LIKE_ENDS: &[char] = &[
+    '?', '#', '\u{2047}', '\u{2048}', '\u{2049}', '\u{fe16}', '\u{fe56}', '\u{ff1f}', '\u{fe5f}',
+    '\u{ff03}',
 ];
 
 /// Whether a decoded segment is one segment, and a plain one, to everybody who may read it, also to
@@ -53,5 +59,7 @@ pub(crate) fn stays(segment: &str) -> bool {
     !escape
         && !dots
         && !cut.is_empty()
-        && !segment.chars().any(|c| c.is_control() || LIKE_SLASHES.contains(&c))
+        && !segment
+            .chars()
+            .any(|c| c.is_control() || LIKE_SLASHES.contains(&c) || LIKE_ENDS.contains(&c))
 }

@@ -3,6 +3,15 @@
 
 use super::{Segment, Template};
 
+/// How two requests meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overlap {
+    /// A rule for an argument can keep them apart.
+    Kept,
+    /// No rule can: what stands around two arguments crosses, or one is within another.
+    Unkept,
+}
+
 /// Whether something keeps a text away from an argument.
 pub(crate) type Keeps<'a> = &'a dyn Fn(&str, &str) -> bool;
 
@@ -18,27 +27,39 @@ enum Meeting {
 }
 
 impl Template {
-    /// Whether some request is of both forms because an argument of one stands where the other has
+    /// How some request is of both forms because an argument of one stands where the other has
     /// something of its own. Two that are the same to the letter are not that: it is plain
     /// from each of them what it sends. `mine` and `theirs` say what keeps texts away from
     /// the arguments of each.
-    pub(crate) fn overlaps(&self, other: &Self, mine: Keeps<'_>, theirs: Keeps<'_>) -> bool {
-        if self.method != other.method {
-            return false;
-        }
+    pub(crate) fn overlaps(
+        &self,
+        other: &Self,
+        mine: Keeps<'_>,
+        theirs: Keeps<'_>,
+    ) -> Option<Overlap> {
         let (here, there) = (plain(&self.path), plain(&other.path));
-        if here.len() != there.len() {
-            return false;
+        if self.method != other.method || here.len() != there.len() {
+            return None;
         }
-        let mut crossing = false;
+        let mut overlap = None;
         for (one, two) in here.iter().zip(there) {
             match meeting(one, two, mine, theirs) {
-                Meeting::Never => return false,
+                Meeting::Never => return None,
                 Meeting::Same => {}
-                Meeting::Crossing => crossing = true,
+                // One place that is kept apart is enough.
+                Meeting::Crossing if is_kept(one, two) => overlap = Some(Overlap::Kept),
+                Meeting::Crossing => overlap = overlap.or(Some(Overlap::Unkept)),
             }
         }
-        crossing
+        overlap
+    }
+}
+
+/// Whether a rule can keep two segments apart: of one argument of its own name, against one text.
+fn is_kept(one: &Segment, two: &Segment) -> bool {
+    match (&one.place, &two.place) {
+        (Some((pointer, _)), None) | (None, Some((pointer, _))) => pointer.name().is_some(),
+        _ => false,
     }
 }
 

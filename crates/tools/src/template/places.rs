@@ -1,99 +1,17 @@
 //! Where arguments stand: in a request, and among the arguments.
 
-use std::fmt;
-
 use http::{HeaderName, HeaderValue};
 use ids::json::Json;
 
 use super::{Kind, Segment, encode::stays};
+use crate::pointer::{Pointer, Step};
 
-/// Which argument: keys through objects.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pointer(Vec<String>);
-
-impl Pointer {
-    /// Of a JSON Pointer, or of the name of an argument.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("an argument needs a name".to_owned());
-        }
-        let Some(pointer) = text.strip_prefix('/') else { return Ok(Self(vec![text.to_owned()])) };
-        if !text.split('~').skip(1).all(|after| after.starts_with(['0', '1'])) {
-            return Err(format!("`{text}` is not a JSON Pointer"));
-        }
-        let keys = pointer.split('/').map(|key| key.replace("~1", "/").replace("~0", "~"));
-        Ok(Self(keys.collect()))
-    }
-
-    pub(super) fn key(key: &str) -> Self {
-        Self(vec![key.to_owned()])
-    }
-
-    /// The name of the argument, if it is one at the top: in a path there are no others.
-    pub(super) fn name(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [name] => Some(name),
-            _ => None,
-        }
-    }
-
-    pub(super) fn begins_with(&self, key: &str) -> bool {
-        self.0.first().is_some_and(|first| first == key)
-    }
-
-    /// Whether one is the other, or stands within it.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).all(|(one, two)| one == two)
-    }
-
-    /// Takes the value out, and with it the objects that are empty then.
-    pub(super) fn take(&self, from: &mut Json) -> Option<Json> {
-        take(&self.0, from)
-    }
-
-    /// Puts a value where there is none yet.
-    pub(super) fn put(&self, into: &mut Json, value: Json) -> Option<()> {
-        let (last, way) = self.0.split_last()?;
-        let mut at = into;
-        for key in way {
-            let Json::Object(entries) = at else { return None };
-            let position = match entries.iter().position(|(k, _)| k == key) {
-                Some(position) => position,
-                None => {
-                    entries.push((key.clone(), Json::Object(Vec::new())));
-                    entries.len() - 1
-                }
-            };
-            at = &mut entries[position].1;
-        }
-        let Json::Object(entries) = at else { return None };
-        if entries.iter().any(|(key, _)| key == last) {
-            return None;
-        }
-        entries.push((last.clone(), value));
-        Some(())
-    }
-}
-
-fn take(keys: &[String], from: &mut Json) -> Option<Json> {
-    let (key, deeper) = keys.split_first()?;
-    let Json::Object(entries) = from else { return None };
-    let position = entries.iter().position(|(k, _)| k == key)?;
-    if deeper.is_empty() {
-        return Some(entries.remove(position).1);
-    }
-    let taken = take(deeper, &mut entries[position].1);
-    if taken.is_some() && entries[position].1 == Json::Object(Vec::new()) {
-        entries.remove(position);
-    }
-    taken
-}
-
-impl fmt::Display for Pointer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|key| write!(f, "/{}", key.replace('~', "~0").replace('/', "~1")))
+/// Which argument a JSON Pointer, or the name of one, is.
+pub(crate) fn argument(text: &str) -> Result<Pointer, String> {
+    match text {
+        "" => Err("an argument needs a name".to_owned()),
+        _ if text.starts_with('/') => Pointer::literal(text),
+        name => Ok(Pointer::named(name)),
     }
 }
 
@@ -135,7 +53,7 @@ fn segment(text: &str) -> Result<Segment, &'static str> {
     let place = match place {
         None => None,
         Some(name) if (1..=64).contains(&name.len()) && name.bytes().all(is_of_a_name) => {
-            Some((Pointer::key(name), Kind::Text))
+            Some((Pointer::named(name), Kind::Text))
         }
         Some(_) => {
             return Err("has a place whose name is not 1 to 64 of letters, digits, `_`, `-`, `.`");
@@ -182,8 +100,9 @@ pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
 /// What the schema says that an argument is.
 pub(super) fn kind_of(schema: &Json, pointer: &Pointer) -> Kind {
     let mut at = schema;
-    for key in &pointer.0 {
-        let Some(deeper) = at.get("properties").and_then(|all| all.get(key)) else {
+    for step in pointer.steps() {
+        let Step::Name(name) = step else { return Kind::Text };
+        let Some(deeper) = at.get("properties").and_then(|all| all.get(name)) else {
             return Kind::Text;
         };
         at = deeper;

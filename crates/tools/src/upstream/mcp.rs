@@ -6,7 +6,6 @@
 //! A request whose stream breaks is never sent again, and its stream not taken up again.
 
 use std::{
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +15,6 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use ids::{Subject, json::Json, planted};
-use lru::LruCache;
 use parking_lot::Mutex;
 use reqwest::Url;
 use scope::{Scope, Write};
@@ -28,7 +26,7 @@ mod wire;
 
 use events::Events;
 pub(crate) use result::Asks;
-pub(super) use result::{Given, block, from_call};
+pub(super) use result::{Given, asks, block, from_call};
 pub(super) use wire::mirrors;
 use wire::{Heard, Mirrors, Version};
 
@@ -37,7 +35,7 @@ use super::{
     held,
     http::strict,
 };
-use crate::{Fault, FaultKind, Progress, credential::Authorized};
+use crate::{Fault, FaultKind, Progress, credential::Authorized, shares::Shares};
 
 /// A session that was not used for this long is looked at before it carries a call.
 const UNSURE: Duration = Duration::from_secs(30);
@@ -62,9 +60,9 @@ type ByTool = Vec<(String, Mirrors)>;
 
 /// The sessions of all owners, the ones used last.
 pub(super) struct Sessions {
-    by_owner: Mutex<LruCache<Whose, Arc<Session>>>,
+    by_owner: Mutex<Shares<Whose, Arc<Session>>>,
     /// What tools want to see in headers, by their owners: it came with their definitions.
-    mirrors: Mutex<LruCache<Owner, Arc<ByTool>>>,
+    mirrors: Mutex<Shares<Owner, Arc<ByTool>>>,
 }
 
 /// What is agreed with one server for one owner.
@@ -102,6 +100,8 @@ pub(crate) enum Failed {
     Fault(Fault),
     /// The server's refusal: its code and its words, which do not hold the credential.
     Refused(i64, String),
+    /// The server's refusal, for what whoever calls did not declare.
+    Needs(&'static str),
     /// An error of HTTP's, without a message.
     Status(StatusCode),
 }
@@ -117,36 +117,36 @@ impl Failed {
     pub(crate) fn fault(self) -> Fault {
         match self {
             Self::Fault(fault) => fault,
-            Self::Refused(..) => Fault::sent(FaultKind::Malformed("it refuses what it offered")),
+            Self::Refused(..) | Self::Needs(_) => {
+                Fault::sent(FaultKind::Malformed("it refuses what it offered"))
+            }
             Self::Status(status) if status.is_server_error() => Fault::sent(FaultKind::Unreachable),
             Self::Status(StatusCode::TOO_MANY_REQUESTS) => Fault::sent(FaultKind::Unreachable),
-            Self::Status(_) => Fault::sent(FaultKind::Malformed("it answered with an error")),
+            Self::Status(status) => Fault::sent(FaultKind::Status(status)),
         }
     }
 }
 
 impl Sessions {
     pub(super) fn new(most: usize) -> Self {
-        let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
-        let (by_owner, mirrors) = (LruCache::sparse(most), LruCache::sparse(most));
+        let (by_owner, mirrors) = (Shares::new(most), Shares::new(most));
         Self { by_owner: Mutex::new(by_owner), mirrors: Mutex::new(mirrors) }
     }
 
     fn of(&self, call: &Call<'_>) -> Arc<Session> {
         let subject = call.scope.subject().cloned();
         let whose = Whose { owner: call.owner.clone(), subject };
-        let mut by_owner = self.by_owner.lock();
-        Arc::clone(by_owner.get_or_insert(whose, Arc::default))
+        self.by_owner.lock().get_or_insert(call.owner.partition(), whose, Arc::default)
     }
 
     /// Remembers what the owner's tools want to see in headers. Of a tool that breaks the rules for it
     /// nothing is offered.
     pub(super) fn mirror(&self, owner: &Owner, mirrors: Vec<(String, Mirrors)>) {
-        self.mirrors.lock().put(owner.clone(), Arc::new(mirrors));
+        self.mirrors.lock().put(owner.partition(), owner.clone(), Arc::new(mirrors));
     }
 
     fn mirrors(&self, owner: &Owner, tool: &str) -> Option<Mirrors> {
-        let mirrors = self.mirrors.lock().get(owner).cloned()?;
+        let mirrors = self.mirrors.lock().get(owner.partition(), owner).cloned()?;
         let of = mirrors.iter().find(|(name, _)| name == tool);
         Some(of.map(|(_, mirrors)| mirrors.clone()).unwrap_or_default())
     }
@@ -244,7 +244,7 @@ impl Session {
                 }
             }
             // A server that does not know the question says so in many ways.
-            Err(Failed::Refused(..)) => {}
+            Err(Failed::Refused(..) | Failed::Needs(_)) => {}
             Err(Failed::Status(status)) if status.is_client_error() => {}
             Err(failed) => return Err(failed),
         }
@@ -316,10 +316,13 @@ impl Session {
             let Ok(message) = strict(&body) else { return Err(Failed::Status(status)) };
             return match wire::hear(message, id, true) {
                 // A session that is gone is gone, whatever is said of it.
-                Ok(Heard::Refusal(..)) if status == StatusCode::NOT_FOUND && link.id.is_some() => {
+                Ok(Heard::Refusal(..) | Heard::Needs(_))
+                    if status == StatusCode::NOT_FOUND && link.id.is_some() =>
+                {
                     Err(Failed::Status(status))
                 }
                 Ok(Heard::Refusal(code, said)) => Err(refused(call, code, said)?),
+                Ok(Heard::Needs(what)) => Err(Failed::Needs(what)),
                 _ => Err(Failed::Status(status)),
             };
         }
@@ -331,6 +334,7 @@ impl Session {
                 match wire::hear(strict(&body)?, id, false)? {
                     Heard::Answer(result) => result,
                     Heard::Refusal(code, said) => return Err(refused(call, code, said)?),
+                    Heard::Needs(what) => return Err(Failed::Needs(what)),
                     _ => return Err(malformed("it gave no answer")),
                 }
             }
@@ -392,6 +396,7 @@ async fn listen(call: &Call<'_>, link: &Link, id: u64, incoming: Incoming) -> Re
         match wire::hear(strict(&event)?, id, false)? {
             Heard::Answer(result) => break Ok(result),
             Heard::Refusal(code, said) => break Err(refused(call, code, said)?),
+            Heard::Needs(what) => break Err(Failed::Needs(what)),
             Heard::Progress(note) => {
                 if let Some(message) = &note.message {
                     held(call.by, message.as_bytes())?;

@@ -8,7 +8,6 @@
 
 use std::{
     fmt,
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,6 @@ use std::{
 };
 
 use ids::{AccountId, RandomId, RunId, Subject, System, WorkflowId, json::Json, planted};
-use lru::LruCache;
 use parking_lot::Mutex;
 use scope::{Scope, Write};
 use tokio::{sync::Semaphore, time::Instant};
@@ -32,6 +30,7 @@ use crate::{
     Content, Effect, Error, Fault, FaultKind, Limits, Query, Source, Upstream,
     contract::{Final, Form, Tool},
     credential::{Authorized, trust},
+    shares::Shares,
 };
 
 mod address;
@@ -55,7 +54,7 @@ pub(crate) struct Postgres {
     tls: TlsConnector,
     /// Most rows of one answer.
     records: usize,
-    pools: Mutex<LruCache<Owner, Arc<Pool>>>,
+    pools: Mutex<Shares<Owner, Arc<Pool>>>,
 }
 
 /// Whose connections they are.
@@ -96,13 +95,12 @@ impl Postgres {
             None => roots = trust::public(),
         }
         let tls = TlsConnector::from(Arc::new(trust::client(roots)?));
-        let most = NonZeroUsize::new(limits.clients).unwrap_or(NonZeroUsize::MIN);
         Ok(Self {
             upstream: Arc::clone(upstream),
             address,
             tls,
             records: limits.records,
-            pools: Mutex::new(LruCache::sparse(most)),
+            pools: Mutex::new(Shares::new(limits.clients)),
         })
     }
 
@@ -165,7 +163,7 @@ impl Postgres {
         if let Ok(Ok(())) = tokio::time::timeout(TIDYING, session.tidy()).await {
             pool.idle.lock().push((session, Instant::now()));
         }
-        Ok(Reply { content: Content::Rows(Json::Array(rows)) })
+        Ok(Reply::of(Content::Rows(Json::Array(rows))))
     }
 
     fn pool(&self, owner: Owner) -> Arc<Pool> {
@@ -174,12 +172,12 @@ impl Postgres {
             let (slots, idle) = (Semaphore::new(CONNECTIONS), Mutex::default());
             Arc::new(Pool { slots, idle })
         };
-        Arc::clone(pools.get_or_insert(owner, new))
+        pools.get_or_insert(&owner.partition, owner, new)
     }
 
     /// Closes connections that were idle for too long. For maintenance, now and then.
     pub(crate) fn tidy(&self) {
-        let pools: Vec<_> = self.pools.lock().iter().map(|(_, pool)| Arc::clone(pool)).collect();
+        let pools: Vec<_> = self.pools.lock().values().map(Arc::clone).collect();
         for pool in pools {
             pool.idle.lock().retain(|(_, since)| since.elapsed() < IDLE_FOR);
         }

@@ -1,19 +1,24 @@
 //! Resources, prompts and completions of MCP upstreams that offer theirs. What is in them is not
 //! held against an owner: an operator allows them where the credential alone decides what there
-//! is. An agent sees no URI and no cursor of an upstream's, but handles of its own.
+//! is. An agent sees no cursor of an upstream's, and no URI unless its operator wants that
+//! ([`Uris::Unverifiable`]), but handles of its own.
 
 use ids::{ProviderId, json::Json};
 use scope::{Scope, Write};
 
-use super::{Bounds, Upstreams, mcp};
+use super::{Asks, Bounds, Upstreams, mcp};
 use crate::{
-    Error, Fault, FaultKind, Upstream, UpstreamKind,
+    Error, Fault, FaultKind, Upstream, UpstreamKind, Uris,
     credential::Authorized,
-    handles::{HandleKind, Handles},
+    handles::{self, HandleKind, Handles},
+    rounds::Opened,
 };
 
-/// What stands between an upstream's name and a prompt's.
-const BETWEEN: &str = "__";
+mod reach;
+
+pub(crate) use reach::Reach;
+use reach::Template;
+
 /// Most values of a completion.
 const VALUES: usize = 100;
 
@@ -24,6 +29,13 @@ pub(crate) struct Asking<'a> {
     pub(crate) upstream: &'a Upstream,
     pub(crate) by: &'a Authorized,
     pub(crate) handles: &'a Handles,
+}
+
+/// What asking for a prompt gave.
+pub(crate) enum Prompted {
+    Prompt(Json),
+    /// Questions to whoever asks.
+    Asks(Asks),
 }
 
 /// What is listed.
@@ -81,6 +93,8 @@ pub(crate) enum Reference<'a> {
     Template(&'a str),
 }
 
+/// The fields of what is in a resource that are handed on as they are.
+const CONTENT: [&str; 3] = ["mimeType", "text", "blob"];
 /// The fields of a listed thing that are handed on as they are.
 const SHOWN: [&str; 6] = ["title", "description", "mimeType", "size", "annotations", "arguments"];
 
@@ -103,16 +117,43 @@ impl Upstreams {
         Ok((items, page.next))
     }
 
-    /// What is in a resource, by the URI that [`opened`] gave.
+    /// What an agent may name at the upstream by the upstream's own URIs.
+    pub(crate) async fn reach(&self, asking: Asking<'_>) -> Result<Reach, Error> {
+        let Asking { scope, upstream, by, .. } = asking;
+        let mut all = [const { Vec::new() }; 2];
+        for (list, items) in [List::Resources, List::Templates].into_iter().zip(&mut all) {
+            let bounds = Bounds::of(upstream.timeouts, None, upstream.max_response_bytes);
+            let mut call = self.call_of(scope, upstream, by, bounds, None)?;
+            match self.every(&mut call, list.method(), list.name()).await {
+                Ok(found) => *items = found,
+                // It has no such list.
+                Err(mcp::Failed::Refused(..)) => {}
+                Err(failed) => return Err(failed.fault().into()),
+            }
+        }
+        let [resources, templates] = all;
+        match Reach::of(&resources, &templates) {
+            Some(reach) => Ok(reach),
+            None => bad("it lists more resources than are looked through"),
+        }
+    }
+
+    /// What is in a resource, by the upstream's own URI of it.
     pub(crate) async fn read_resource(&self, asking: Asking<'_>, uri: &str) -> Result<Json, Error> {
         let params = vec![("uri".to_owned(), text(uri))];
-        let result = self.result(asking, "resources/read", params).await?;
+        let result = match self.result(asking, "resources/read", params).await {
+            // One that is not there and one that is not to be read are one.
+            Err(error) if is_refusal(&error) => {
+                return Err(Error::Handle(HandleKind::Resource.name()));
+            }
+            result => result?,
+        };
         let Some(Json::Array(contents)) = taken(result, "contents") else {
             return bad("a resource without contents");
         };
         let mut shown = Vec::with_capacity(contents.len());
         for piece in contents {
-            shown.push(resource(asking, piece, &["mimeType", "text", "blob"]).await?);
+            shown.extend(resource(asking, piece, &CONTENT, asking.upstream.uris).await?);
         }
         Ok(Json::Object(vec![("contents".to_owned(), Json::Array(shown))]))
     }
@@ -123,10 +164,17 @@ impl Upstreams {
         asking: Asking<'_>,
         name: &str,
         arguments: Option<Json>,
-    ) -> Result<Json, Error> {
+        round: Option<&Opened>,
+    ) -> Result<Prompted, Error> {
         let mut params = vec![("name".to_owned(), text(name))];
         params.extend(arguments.map(|arguments| ("arguments".to_owned(), arguments)));
-        let result = self.result(asking, "prompts/get", params).await?;
+        params.extend(round.into_iter().flat_map(Opened::params));
+        let declared = round.map(|round| &round.capabilities);
+        let result = self.answer(asking, "prompts/get", params, declared).await?;
+        if result.get("resultType").and_then(Json::as_str) == Some("input_required") {
+            return Ok(Prompted::Asks(mcp::asks(result, declared)?));
+        }
+        let result = complete(result)?;
         let description = result.get("description").filter(|d| d.as_str().is_some()).cloned();
         let Some(Json::Array(messages)) = taken(result, "messages") else {
             return bad("a prompt without messages");
@@ -137,7 +185,7 @@ impl Upstreams {
             let (Some(role), Some(content)) = (role, taken(message, "content")) else {
                 return bad("a message without a role or without content");
             };
-            let content = links(asking, mcp::block(content)?).await?;
+            let Some(content) = links(asking, mcp::block(content)?).await? else { continue };
             shown.push(Json::Object(vec![
                 ("role".to_owned(), role),
                 ("content".to_owned(), content),
@@ -148,7 +196,7 @@ impl Upstreams {
             .into_iter()
             .collect();
         prompt.push(("messages".to_owned(), Json::Array(shown)));
-        Ok(Json::Object(prompt))
+        Ok(Prompted::Prompt(Json::Object(prompt)))
     }
 
     /// How an argument may go on.
@@ -195,20 +243,30 @@ impl Upstreams {
         method: &'static str,
         params: Vec<(String, Json)>,
     ) -> Result<Json, Error> {
+        complete(self.answer(asking, method, params, None).await?)
+    }
+
+    async fn answer(
+        &self,
+        asking: Asking<'_>,
+        method: &'static str,
+        params: Vec<(String, Json)>,
+        capabilities: Option<&Json>,
+    ) -> Result<Json, Error> {
         let Asking { scope, upstream, by, .. } = asking;
         let bounds = Bounds::of(upstream.timeouts, None, upstream.max_response_bytes);
         let call = self.call_of(scope, upstream, by, bounds, None)?;
-        let result = self.sessions.ask(&call, method, params).await.map_err(error_of)?;
-        match result.get("resultType").map(Json::as_str) {
-            None | Some(Some("complete")) => Ok(result),
-            Some(_) => bad("it asks for more, and nobody here may answer"),
-        }
+        let call = mcp::Call { capabilities, ..call };
+        self.sessions.ask(&call, method, params).await.map_err(error_of)
     }
 }
 
-/// The name of a prompt, as agents see it.
-fn prefixed(upstream: &ProviderId, prompt: &str) -> String {
-    format!("{upstream}{BETWEEN}{prompt}")
+/// A result that is one.
+fn complete(result: Json) -> Result<Json, Error> {
+    match result.get("resultType").map(Json::as_str) {
+        None | Some(Some("complete")) => Ok(result),
+        Some(_) => bad("it asks for more, and nobody here may answer"),
+    }
 }
 
 /// Of which of these upstreams a prompt is, and what it is called there.
@@ -217,10 +275,10 @@ pub(crate) fn prompt_of<'u, 'n>(
     name: &'n str,
 ) -> Option<(&'u Upstream, &'n str)> {
     let of = |upstream: &'u Upstream| {
-        let rest = name.strip_prefix(upstream.id.as_str())?.strip_prefix(BETWEEN)?;
+        let rest = name.strip_prefix(&*upstream.prompt_prefix())?;
         Some((upstream, rest))
     };
-    // The longest name is meant, where one begins with another.
+    // The longest prefix is meant, where one begins with another.
     upstreams
         .filter(|upstream| List::Prompts.is_offered(upstream))
         .filter_map(of)
@@ -240,25 +298,19 @@ pub(crate) async fn opened(
     };
     let kind = HandleKind::Template;
     let opened = handles.open(scope, kind, handle).await?;
-    let places = places(&opened.is).ok_or(Error::Handle(kind.name()))?;
-    let mut uri = opened.is.clone();
-    let mut filled = 0;
+    let none = || Error::Handle(kind.name());
+    let template = Template::parse(opened.is).ok_or_else(none)?;
+    let mut values = std::collections::BTreeMap::new();
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let encoded = value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%'));
-        // Nor does a value step out of its segment.
-        let dots = matches!(value.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-        if !encoded || dots || !places.iter().any(|place| place == name) {
-            return Err(Error::Handle(kind.name()));
+        if values.insert(name, value).is_some() {
+            return Err(none());
         }
-        uri = uri.replace(&format!("{{{name}}}"), value);
-        filled += 1;
     }
-    if filled != places.len() {
-        return Err(Error::Handle(kind.name()));
+    if values.len() != template.places().len() {
+        return Err(none());
     }
-    Ok((opened.upstream, uri))
+    let uri = template.fill(|place| values.get(place).map(|value| (*value).to_owned()));
+    Ok((opened.upstream, uri.ok_or_else(none)?))
 }
 
 /// The template behind one that was shown.
@@ -272,34 +324,42 @@ pub(crate) async fn template(
     Ok((opened.upstream, opened.is))
 }
 
-/// The places of a template (RFC 6570) of the first level; nothing if it is of a higher one, or
-/// names a place twice.
-fn places(template: &str) -> Option<Vec<String>> {
-    let mut places = Vec::new();
-    let mut rest = template;
-    while let Some((_, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}')?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        if name.is_empty() || !name.bytes().all(plain) || places.iter().any(|known| known == name) {
-            return None;
-        }
-        places.push(name.to_owned());
-        rest = after;
+/// A handle of a URI; nothing of one that is too long to come back with. Whoever lists such a one
+/// holds up none of the others.
+async fn sealed(asking: Asking<'_>, kind: HandleKind, uri: &str) -> Result<Option<String>, Error> {
+    let Asking { scope, upstream, handles, .. } = asking;
+    if uri.len() > handles::LONGEST {
+        return Ok(None);
     }
-    (!places.is_empty()).then_some(places)
+    handles.seal(scope, &upstream.id, kind, uri).await.map(Some)
+}
+
+/// Whether an upstream's own URI is shown as it is: what looks like a handle is none of an upstream's
+/// to show, and what is too long nobody reads.
+fn is_shown(uri: &str) -> bool {
+    uri.len() <= reach::LONGEST && !handles::is_one(uri)
 }
 
 /// A listed thing, as an agent may see it; nothing of one that cannot be shown.
 async fn listed(asking: Asking<'_>, of: List, item: Json) -> Result<Option<Json>, Error> {
-    let Asking { scope, upstream, handles, .. } = asking;
+    let upstream = asking.upstream;
     let field = |key: &str| item.get(key).and_then(Json::as_str).map(str::to_owned);
     let Some(name) = field("name") else { return bad("something without a name") };
     let mut shown = Vec::with_capacity(8);
     match of {
-        List::Prompts => shown.push(("name".to_owned(), text(&prefixed(&upstream.id, &name)))),
+        List::Prompts => {
+            shown.push((
+                "name".to_owned(),
+                Json::String(format!("{}{name}", upstream.prompt_prefix())),
+            ));
+        }
         List::Resources => {
             let Some(uri) = field("uri") else { return bad("a resource without a URI") };
-            let uri = handles.seal(scope, &upstream.id, HandleKind::Resource, &uri).await?;
+            let uri = match upstream.uris {
+                Uris::Handles => sealed(asking, HandleKind::Resource, &uri).await?,
+                Uris::Unverifiable => Some(uri).filter(|uri| is_shown(uri)),
+            };
+            let Some(uri) = uri else { return Ok(None) };
             shown.push(("uri".to_owned(), Json::String(uri)));
             shown.push(("name".to_owned(), Json::String(name)));
         }
@@ -307,10 +367,15 @@ async fn listed(asking: Asking<'_>, of: List, item: Json) -> Result<Option<Json>
             let Some(template) = field("uriTemplate") else {
                 return bad("a template without a URI");
             };
-            let Some(places) = places(&template) else { return Ok(None) };
-            let kind = HandleKind::Template;
-            let handle = handles.seal(scope, &upstream.id, kind, &template).await?;
-            let template = format!("{handle}{{?{}}}", places.join(","));
+            let Some(parsed) = Template::parse(template.clone()) else { return Ok(None) };
+            let template = match upstream.uris {
+                Uris::Handles => {
+                    let handle = sealed(asking, HandleKind::Template, &template).await?;
+                    handle.map(|handle| format!("{handle}{{?{}}}", parsed.places().join(",")))
+                }
+                Uris::Unverifiable => Some(template).filter(|template| is_shown(template)),
+            };
+            let Some(template) = template else { return Ok(None) };
             shown.push(("uriTemplate".to_owned(), Json::String(template)));
             shown.push(("name".to_owned(), Json::String(name)));
         }
@@ -321,38 +386,51 @@ async fn listed(asking: Asking<'_>, of: List, item: Json) -> Result<Option<Json>
     Ok(Some(Json::Object(shown)))
 }
 
-/// What has a URI, with a handle in its place, and of the rest these fields.
-async fn resource(asking: Asking<'_>, piece: Json, keep: &[&str]) -> Result<Json, Error> {
-    let Asking { scope, upstream, handles, .. } = asking;
+/// What has a URI, as agents see it, and of the rest these fields; nothing if it cannot be shown.
+async fn resource(
+    asking: Asking<'_>,
+    piece: Json,
+    keep: &[&str],
+    uris: Uris,
+) -> Result<Option<Json>, Error> {
     let Some(uri) = piece.get("uri").and_then(Json::as_str) else {
         return bad("a resource without a URI");
     };
-    let uri = handles.seal(scope, &upstream.id, HandleKind::Resource, uri).await?;
+    let uri = match uris {
+        Uris::Unverifiable if is_shown(uri) => Some(uri.to_owned()),
+        _ => sealed(asking, HandleKind::Resource, uri).await?,
+    };
+    let Some(uri) = uri else { return Ok(None) };
     let mut shown = vec![("uri".to_owned(), Json::String(uri))];
     if let Json::Object(entries) = piece {
         shown.extend(entries.into_iter().filter(|(key, _)| keep.contains(&key.as_str())));
     }
-    Ok(Json::Object(shown))
+    Ok(Some(Json::Object(shown)))
 }
 
-/// A piece of content, with handles in the place of URIs.
-pub(crate) async fn links(asking: Asking<'_>, block: Json) -> Result<Json, Error> {
+/// A piece of content, with handles in the place of URIs. What is linked to need not be in any list,
+/// so that a URI alone would not open it. Nothing of what cannot be shown.
+pub(crate) async fn links(asking: Asking<'_>, block: Json) -> Result<Option<Json>, Error> {
     match block.get("type").and_then(Json::as_str) {
         Some("resource_link") => {
             let keep = ["type", "name", "title", "description", "mimeType", "size", "annotations"];
-            resource(asking, block, &keep).await
+            resource(asking, block, &keep, Uris::Handles).await
         }
         Some("resource") => {
             let Json::Object(mut entries) = block else { return bad("content that is no object") };
             for (key, value) in &mut entries {
                 if key == "resource" {
                     let inner = std::mem::replace(value, Json::Null);
-                    *value = resource(asking, inner, &["mimeType", "text", "blob"]).await?;
+                    let Some(inner) = resource(asking, inner, &CONTENT, Uris::Handles).await?
+                    else {
+                        return Ok(None);
+                    };
+                    *value = inner;
                 }
             }
-            Ok(Json::Object(entries))
+            Ok(Some(Json::Object(entries)))
         }
-        _ => Ok(block),
+        _ => Ok(Some(block)),
     }
 }
 
@@ -369,31 +447,17 @@ fn bad<T>(why: &'static str) -> Result<T, Error> {
     Err(Fault::sent(FaultKind::Malformed(why)).into())
 }
 
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::Refused(_) => true,
+        Error::Upstream(fault) => fault.is_refusal(),
+        _ => false,
+    }
+}
+
 fn error_of(failed: mcp::Failed) -> Error {
     match failed {
         mcp::Failed::Refused(_, said) => Error::Refused(said),
         failed => failed.fault().into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_of_the_first_level_alone() {
-        for (template, expected) in [
-            ("crm://{kind}/{id}", Some(vec!["kind", "id"])),
-            ("crm://all", None),
-            ("crm://{+path}", None),
-            ("crm://{a,b}", None),
-            ("crm://{a}/{a}", None),
-            ("crm://{a", None),
-            ("crm://{}", None),
-        ] {
-            let expected: Option<Vec<String>> =
-                expected.map(|names| names.into_iter().map(str::to_owned).collect());
-            assert_eq!(places(template), expected, "{template}");
-        }
     }
 }

@@ -57,7 +57,7 @@ impl Bench {
         let bounds = self.bounds();
         let call = self.upstreams.call_of(scope, &self.upstream, &by, bounds, Some(progress))?;
         match self.upstreams.call_tool(call, name, strict(&arguments), None).await? {
-            Answered::Reply(Reply { content: Content::Mcp(result) }) => {
+            Answered::Reply(Reply { content: Content::Mcp(result), .. }) => {
                 Ok(serde_json::from_slice(&result.to_vec()).unwrap())
             }
             other => panic!("{other:?}"),

@@ -10,7 +10,7 @@ use crate::{
     Ask, Error, Round,
     hop::{Inner, Prepared},
     write::{
-        APPROVED, Job,
+        Job,
         intent::{Intent, State},
         ledger::Row,
     },
@@ -51,7 +51,7 @@ impl Inner {
         {
             return Ok(*review);
         }
-        let mut intent = self.intent_of(job, row.intent.as_ref());
+        let mut intent = self.intent_of(scope, job, row.intent.as_ref());
         let expires = self.parts.clock.now().plus(LOOKED_AT);
         let reason = "it is to be suggested only".to_owned();
         let new = new(Kind::Suggestion, job, &intent, reason, expires);
@@ -69,14 +69,7 @@ impl Inner {
         row: Row,
     ) -> Result<(RandomId, Row), Error> {
         if let Some(review) = job.prepared.ask.review {
-            // What was used for this intent, and not sent because the process died in between.
-            if let Some(State::Pending { review: pending }) = row.state()
-                && *pending == review
-                && matches!(self.before(scope, job, &row, review).await?, Before::Allowed)
-            {
-                return Ok((review, row));
-            }
-            return Ok((self.redeem(scope, job, &row, review).await?, row));
+            return Ok((self.named(scope, job, &row, review).await?, row));
         }
         if let Some(State::Pending { review }) = row.state() {
             let review = *review;
@@ -90,18 +83,35 @@ impl Inner {
         let declared = &job.prepared.tool.contract.approval;
         let life = Duration::from_secs(declared.expires_seconds).min(MANDATE);
         let expires = self.parts.clock.now().plus(life);
-        let mut intent = self.intent_of(job, row.intent.as_ref());
+        let mut intent = self.intent_of(scope, job, row.intent.as_ref());
         let reason = "this tool is to be approved by a person".to_owned();
         let mut new = new(Kind::Approval, job, &intent, reason, expires);
         new.four_eyes = declared.four_eyes;
         if declared.execute {
-            new.mandate = Some(self.parts.doors.mandate(scope, APPROVED, life)?);
+            new.mandates = self.mandates(scope, Vec::new(), life)?;
         }
         let review = self.parts.reviews.of(scope).ask(new).await?;
         let (id, expires) = (review.id, review.expires);
         intent.state = State::Pending { review: id };
         self.advance(scope, &row, intent).await?;
         Err(Error::ApprovalRequired { review: id, expires })
+    }
+
+    /// The approval that a caller names, used: now, or before for this very intent, of which nothing was sent
+    /// because the process died in between.
+    pub(crate) async fn named(
+        &self,
+        scope: &Scope<Write>,
+        job: &Job,
+        row: &Row,
+        review: RandomId,
+    ) -> Result<RandomId, Error> {
+        let waits =
+            matches!(row.state(), Some(State::Pending { review: pending }) if *pending == review);
+        if waits && matches!(self.before(scope, job, row, review).await?, Before::Allowed) {
+            return Ok(review);
+        }
+        self.redeem(scope, job, row, review).await
     }
 
     /// How the review that an intent waits for stands; uses it, if it can be used.
@@ -140,7 +150,7 @@ impl Inner {
     /// Uses an approval for exactly this write, and for the intent that is executed. Which one of
     /// several calls that are alike it was asked for does not matter: the first has it, and the
     /// others find it used.
-    pub(crate) async fn redeem(
+    async fn redeem(
         &self,
         scope: &Scope<Write>,
         job: &Job,
@@ -188,7 +198,7 @@ impl Inner {
             reason: "it is not known whether this write was done".to_owned(),
             four_eyes: false,
             expires: self.parts.clock.now().plus(LOOKED_AT),
-            mandate: None,
+            mandates: Vec::new(),
             intent: Some(intent.id),
         };
         match self.parts.reviews.of(scope).ask(new).await {
@@ -203,6 +213,15 @@ impl Inner {
                 );
                 None
             }
+        }
+    }
+
+    /// Whether people still see the review that asks how a write went: it expires sooner than the intent.
+    pub(crate) async fn is_asked(&self, scope: &Scope<Write>, review: RandomId) -> bool {
+        match self.parts.reviews.of(scope).record(review).await {
+            Ok(review) => review.state == reviews::State::Open,
+            // Whoever cannot be read is not asked twice.
+            Err(error) => !matches!(error, reviews::Error::Missing),
         }
     }
 
@@ -275,7 +294,7 @@ fn new(kind: Kind, job: &Job, intent: &Intent, reason: String, expires: Millis) 
         reason,
         four_eyes: false,
         expires,
-        mandate: None,
+        mandates: Vec::new(),
         intent: Some(intent.id),
     }
 }

@@ -8,11 +8,11 @@ use crate::{
     contract::{Final, Tool},
     hop::Inner,
     outside::{Errand, Missed},
+    pointer::Pointer,
     write::{
         Job,
         intent::{Intent, Kept, State},
         ledger::Row,
-        pointer,
         receipt::ConfirmedBy,
     },
 };
@@ -64,7 +64,8 @@ fn identified(tool: &Tool, call: &Final, id: &RandomId) -> Result<Final, Error> 
     let mut call = call.clone();
     if let Some(place) = &tool.contract.idempotency.argument {
         let id = Json::String(id.to_string());
-        if !pointer::set(&mut call.arguments, place, id) {
+        let pointer = Pointer::literal(place);
+        if !pointer.is_ok_and(|pointer| pointer.put(&mut call.arguments, id)) {
             return Err(Error::Rule {
                 argument: place.clone(),
                 rule: "the intent's id has no place there".to_owned(),
@@ -85,7 +86,7 @@ impl Inner {
         review: Option<RandomId>,
     ) -> Result<Answer, Error> {
         let tool = &job.prepared.tool;
-        let mut intent = self.intent_of(job, row.intent.as_ref());
+        let mut intent = self.intent_of(scope, job, row.intent.as_ref());
         let id = intent.id;
         let call = identified(tool, &job.prepared.call, &id)?;
         intent.review = review;
@@ -108,13 +109,20 @@ impl Inner {
     }
 
     /// What is to be written of a job; what is on record of it stays.
-    pub(crate) fn intent_of(&self, job: &Job, known: Option<&Intent>) -> Intent {
+    pub(crate) fn intent_of(
+        &self,
+        scope: &Scope<Write>,
+        job: &Job,
+        known: Option<&Intent>,
+    ) -> Intent {
         let (tool, call) = (&job.prepared.tool, &job.prepared.call);
         Intent {
             id: job.intent_id(known),
             tool: tool.contract.name.clone(),
             upstream: tool.upstream.id.clone(),
             account: call.account.clone(),
+            workflow: scope.workflow().cloned(),
+            run: scope.run().cloned(),
             effect: tool.contract.effect,
             arguments: String::from_utf8_lossy(&call.arguments.to_vec()).into_owned(),
             digest: hex(&call.digest),
@@ -204,7 +212,7 @@ impl Inner {
         scope: &Scope<Write>,
         row: Row,
         answer: Kept,
-        by: ConfirmedBy,
+        by: ConfirmedBy<'_>,
     ) -> Result<Receipt, Error> {
         let mut intent = row.intent.clone().ok_or(Error::Internal("an intent"))?;
         let id = intent.id;
@@ -250,7 +258,9 @@ impl Inner {
         let (what, id) = (intent.tool.clone(), intent.id);
         let first = matches!(intent.state, State::Sent { .. });
         let review = match &intent.state {
-            State::Unknown { review: Some(review), .. } => Some(*review),
+            State::Unknown { review: Some(review), .. } if self.is_asked(scope, *review).await => {
+                Some(*review)
+            }
             _ if ask => self.ask_a_person(scope, &intent).await,
             _ => None,
         };

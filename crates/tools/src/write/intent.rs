@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::StatusCode;
 use ids::{
-    AccountId, Millis, ProviderId, RandomId, StepId,
+    AccountId, Millis, ProviderId, RandomId, RunId, StepId, WorkflowId,
     frame::Frame,
     json::{self, Json},
     planted,
@@ -69,6 +69,9 @@ pub(crate) struct Intent {
     pub(crate) tool: String,
     pub(crate) upstream: ProviderId,
     pub(crate) account: Option<AccountId>,
+    /// In which workflow and run it was asked for, whoever confirms it.
+    pub(crate) workflow: Option<WorkflowId>,
+    pub(crate) run: Option<RunId>,
     pub(crate) effect: Effect,
     /// The final arguments, in their canonical form.
     pub(crate) arguments: String,

@@ -8,6 +8,7 @@ use ids::{
     json::{self, Json},
     planted,
 };
+use reviews::{Finding, Review};
 use scope::{Entry, Scope, Write};
 use serde_json::Value;
 use serde_json_path::JsonPath;
@@ -17,11 +18,12 @@ use crate::{
     contract::{Form, Tool},
     hop::Inner,
     outside::Errand,
+    owner::value,
+    pointer::Pointer,
     write::{
         execute::knows_repetitions,
         intent::{Intent, Kept, State},
         ledger::Row,
-        pointer,
         receipt::ConfirmedBy,
     },
 };
@@ -78,10 +80,6 @@ pub(crate) fn document(content: &Content) -> Option<Json> {
     }
 }
 
-fn value(json: &Json) -> Value {
-    serde_json::from_slice(&json.to_vec()).unwrap_or(Value::Null)
-}
-
 /// Numbers are equal by what they are, not by how they are written.
 fn equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
@@ -101,10 +99,11 @@ struct Sources<'a> {
 
 impl Sources<'_> {
     fn find(&self, source: &str) -> Option<Json> {
+        let at = |path, of| Pointer::literal(path).ok()?.one(of).cloned();
         match source.split_once(':') {
             None if source == "intent" => Some(Json::String(self.intent.to_string())),
-            Some(("argument", path)) => pointer::get(&self.arguments, path).cloned(),
-            Some(("result", path)) => pointer::get(self.answer.as_ref()?, path).cloned(),
+            Some(("argument", path)) => at(path, &self.arguments),
+            Some(("result", path)) => at(path, self.answer.as_ref()?),
             _ => None,
         }
     }
@@ -113,9 +112,8 @@ impl Sources<'_> {
     fn arguments(&self, declared: &Reconcile) -> Option<Json> {
         let mut arguments = Json::Object(Vec::new());
         for (place, source) in &declared.arguments {
-            if !pointer::set(&mut arguments, place, self.find(source)?) {
-                return None;
-            }
+            let place = Pointer::literal(place).ok()?;
+            place.put(&mut arguments, self.find(source)?).then_some(())?;
         }
         Some(arguments)
     }
@@ -137,15 +135,6 @@ impl Sources<'_> {
             }
         }
         Some(!declared.holds.is_empty())
-    }
-}
-
-/// Whether a source is one: said when contracts are checked.
-pub(crate) fn check(source: &str) -> Result<(), String> {
-    match source.split_once(':') {
-        None if source == "intent" => Ok(()),
-        Some(("argument" | "result", path)) if path.is_empty() || path.starts_with('/') => Ok(()),
-        _ => Err(format!("`{source}` is none of `intent`, `argument:/…`, `result:/…`")),
     }
 }
 
@@ -204,7 +193,7 @@ impl Inner {
         tool: &Tool,
         intent: &Intent,
         answer: &Content,
-    ) -> Option<ConfirmedBy> {
+    ) -> Option<ConfirmedBy<'static>> {
         for pause in PAUSES.into_iter().map(Some).chain([None]) {
             match self.look(scope, tool, intent, Some(answer)).await {
                 Look::Holds(_) => return Some(ConfirmedBy::Read),
@@ -276,39 +265,73 @@ impl Inner {
         }
     }
 
-    /// A person found out how a write went that nothing else could.
+    /// A person found out how a write went that nothing else could: what the review that asks of it is
+    /// told. The write first: a review that is closed asks nobody any more.
     pub(crate) async fn settle_by_hand(
         &self,
         scope: &Scope<Write>,
-        id: &RandomId,
-        done: bool,
-    ) -> Result<Option<Receipt>, Error> {
-        let missing = Error::Handle("intent");
-        let Some(row) = self.row_of(scope, id).await? else { return Err(missing) };
-        let Some(_turn) = self.under_way.enter(row.key) else { return Err(Error::InFlight) };
-        let Some(State::Unknown { answer, .. }) = row.state() else { return Err(missing) };
-        let intent = row.intent.clone().ok_or(Error::Internal("an intent"))?;
-        if !done {
+        id: RandomId,
+        finding: Finding,
+    ) -> Result<Review, Error> {
+        let inbox = self.parts.reviews.of(scope);
+        let review = inbox.may_settle(id, &finding).await?;
+        let found = match &review.intent {
+            Some(intent) => self.row_of(scope, intent).await?,
+            None => None,
+        };
+        let Some(key) = found.map(|row| row.key) else { return self.moot(scope, id).await };
+        let Some(_turn) = self.under_way.enter(key) else { return Err(Error::InFlight) };
+        let row = self.row(scope, key).await?;
+        let Some(intent) = row.intent.clone() else { return self.moot(scope, id).await };
+        let answer = match &intent.state {
+            // Of an earlier attempt, say, a person knows nothing that holds for this one.
+            State::Unknown { answer, review, .. }
+                if *review == Some(id) || planted::is("tools-settled-by-another-review") =>
+            {
+                answer.clone()
+            }
+            _ => return self.moot(scope, id).await,
+        };
+        let done = finding.done;
+        if done {
+            // An answer that says of a failure is none to what was done.
+            let said = answer.filter(|kept| kept.content().is_ok_and(|said| !said.is_error()));
+            let by = ConfirmedBy::Person { who: &finding.by, review: id, heard: said.is_some() };
+            let kept = said.unwrap_or_else(|| self.no_answer(&intent.tool));
+            self.confirm(scope, row, kept, by).await?;
+        } else {
             self.fail(scope, row).await?;
-            self.reconciled(scope, &intent, "failed").await;
-            return Ok(None);
         }
-        let kept = match (answer, self.tools.get(&intent.tool).map(|tool| &tool.form)) {
-            (Some(kept), _) => kept.clone(),
-            (None, Some(Form::Http(_))) => Kept::of(&Content::Http {
+        let entry = Entry::allowed(scope.actor(), "tool.reconciled", &intent.tool)
+            .with("intent", intent.id)
+            .with("outcome", if done { "confirmed" } else { "failed" })
+            .with("by", &finding.by);
+        self.audited(scope, entry).await;
+        Ok(inbox.settle(id, finding).await?)
+    }
+
+    /// What a review asks about is known by now, or asked elsewhere.
+    async fn moot(&self, scope: &Scope<Write>, id: RandomId) -> Result<Review, Error> {
+        let why = "it is known by now how the write went, or another review asks";
+        let closed = self.parts.reviews.of(scope).close(id, "bulkhead", why).await?;
+        Err(reviews::Error::Settled(closed.state.as_str()).into())
+    }
+
+    /// What is handed on of a write of which nobody heard an answer.
+    fn no_answer(&self, tool: &str) -> Kept {
+        let content = match self.tools.get(tool).map(|tool| &tool.form) {
+            Some(Form::Http(_)) => Content::Http {
                 status: StatusCode::NO_CONTENT,
                 content_type: None,
                 body: bytes::Bytes::new(),
-            }),
-            (None, Some(Form::Sql(_))) => Kept::of(&Content::Rows(Json::Array(Vec::new()))),
-            (None, _) => {
+            },
+            Some(Form::Sql(_)) => Content::Rows(Json::Array(Vec::new())),
+            _ => {
                 let none = ("content".to_owned(), Json::Array(Vec::new()));
-                Kept::of(&Content::Mcp(Json::Object(vec![none])))
+                Content::Mcp(Json::Object(vec![none]))
             }
         };
-        let receipt = self.confirm(scope, row, kept, ConfirmedBy::Person).await?;
-        self.reconciled(scope, &intent, "confirmed").await;
-        Ok(Some(receipt))
+        Kept::of(&content)
     }
 
     /// Writes down what it came to; whoever was asked has nothing to find out any more.

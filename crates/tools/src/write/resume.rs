@@ -21,12 +21,12 @@ use crate::{
 /// Between the first look at an intent and the next; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// Doublings of it: at the most, half a day.
-const DOUBLINGS: u32 = 10;
+pub(crate) const DOUBLINGS: u32 = 10;
 /// How many tenants' environments have their turn at once; each looks at one intent at a time.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// How long a look takes at most, and how far into a turn one begins: whoever's upstream hangs holds
 /// up what else is its own, and the next pass goes on with that.
-const LONGEST: Duration = Duration::from_secs(15);
+pub(crate) const LONGEST: Duration = Duration::from_secs(15);
 
 /// What became of intents that were open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bulkhead_tools::{AssertionKeys, Parts, Progress, Settings, Tools, UpstreamKind};
+use bulkhead_tools::{Parts, Progress, Settings, ToolKeys, Tools, UpstreamKind};
 use gate::{Gate, Policies};
 use ids::{AccountId, ManualClock, Millis, OsEntropy, RandomId, System};
 use parking_lot::Mutex;
@@ -119,7 +119,8 @@ impl Process {
             reviews,
             doors: kit.doors.clone(),
             audit,
-            keys: AssertionKeys::from_seeds([&[5; 32]]),
+            assertion_keys: ToolKeys::assertions([&[5; 32]]),
+            receipt_keys: ToolKeys::receipts([&[6; 32]]),
             issuer: testkit::ISSUER.to_owned(),
             clock,
             entropy,

@@ -89,15 +89,15 @@ async fn a_foreign_record_is_withheld_wherever_it_stands() {
     let tools = tools(&world, &standin);
     let acme = world.acme().await;
     let error = world.call(&tools, &acme, find()).await.unwrap_err();
-    assert_eq!(error.code(), "tool.result_out_of_scope");
+    assert_eq!(error.code(), "tool.no_record");
     assert!(!format!("{error} {error:?}").contains("canary"));
     standin.shelf.put("find", definition(), |_| {
         Err(r#"no: {"records":[{"id":1,"account":"acct_globex","note":"canary"}]}"#.to_owned())
     });
     let said = world.call(&tools, &acme, find()).await;
     assert!(!format!("{said:?}").contains("canary"), "{said:?}");
-    let entries = format!("{:?}", world.kit.audit.of("acme/live"));
-    assert!(entries.contains("tool.result_out_of_scope") && !entries.contains("canary"));
+    assert!(world.withheld(1).await >= 1);
+    assert!(!format!("{:?}", world.kit.audit.of("acme/live")).contains("canary"));
 }
 
 #[tokio::test]
@@ -274,13 +274,14 @@ async fn a_request_state_is_of_one_caller_tool_and_call() {
     }
     let answer = through(&world, &tools, &acme, again(&state), arguments).await.unwrap();
     assert_eq!(answer["content"][0]["text"], "raw-state");
-    // Answers to nothing are arguments that nobody held.
+    // Answers to nothing are arguments that nobody held: they go nowhere, and it asks.
     standin.book().forget();
     let responses = Json::parse(br#"{"a":{"account":"x"}}"#, &ids::json::Limits::default()).ok();
     let unasked = Round { responses, ..first.clone() };
     let error = through(&world, &tools, &acme, unasked, arguments).await.unwrap_err();
-    assert_eq!(error.code(), "tool.handle");
-    assert!(standin.book().rpc("tools/call").is_empty());
+    assert_eq!(error.code(), "tool.input_required");
+    let [call] = &standin.book().rpc("tools/call")[..] else { panic!("one call") };
+    assert_eq!(call.json()["params"].get("inputResponses"), None);
     // Who cannot be asked is not.
     let error = through(&world, &tools, &acme, Round::default(), arguments).await.unwrap_err();
     assert_eq!(error.code(), "upstream.malformed");

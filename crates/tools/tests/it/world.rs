@@ -4,12 +4,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bulkhead_tools::{
-    Answer, Ask, AssertionKeys, Auth, Contract, Effect, Error, Parts, Progress, Settings, Timeouts,
+    Answer, Ask, Auth, Contract, Effect, Error, Parts, Progress, Settings, Timeouts, ToolKeys,
     Tools, Upstream, UpstreamKind,
 };
 use bytes::Bytes;
 use gate::{Gate, Policies};
-use ids::{AccountId, ManualClock, Millis, OsEntropy, RequestId, System};
+use ids::{AccountId, ManualClock, Millis, OsEntropy, RequestId, System, TenantId};
 use records::{Filter, Recorded, Recorder};
 use reviews::{Notice, Notify, Reviews};
 use scope::{Maintenance, Scope, SystemScope, Write};
@@ -38,7 +38,7 @@ pub(crate) struct World {
 pub(crate) struct Told(pub(crate) parking_lot::Mutex<Vec<Notice>>);
 
 impl Notify for Told {
-    fn opened(&self, notice: Notice) {
+    fn opened(&self, _: &TenantId, notice: Notice) {
         self.0.lock().push(notice);
     }
 }
@@ -148,7 +148,8 @@ impl World {
             reviews: self.reviews.clone(),
             doors: self.kit.doors.clone(),
             audit: self.kit.audit.clone(),
-            keys: AssertionKeys::from_seeds([&[5; 32]]),
+            assertion_keys: ToolKeys::assertions([&[5; 32]]),
+            receipt_keys: ToolKeys::receipts([&[6; 32]]),
             issuer: testkit::ISSUER.to_owned(),
             clock: self.clock.clone(),
             entropy: Arc::new(OsEntropy),
@@ -171,6 +172,20 @@ impl World {
         let hop = prepared.hop(scope);
         let progress = Progress::none();
         self.gate.pass(scope, hop, |pass| tools.call(scope, pass, prepared, progress)).await
+    }
+
+    /// How many answers were withheld, as the log of acme's live environment has it: so many, or more. Of
+    /// what is answered like what is not there, that is written behind the answer.
+    pub(crate) async fn withheld(&self, least: usize) -> usize {
+        loop {
+            let entries = self.kit.audit.of("acme/live");
+            let withheld = |entry: &&scope::Entry| entry.action == "tool.result_out_of_scope";
+            let found = entries.iter().filter(withheld).count();
+            if found >= least {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn events(&self, scope: &Scope<Write>) -> Vec<Recorded> {
@@ -220,6 +235,8 @@ pub(crate) fn upstream(kind: UpstreamKind, url: &str) -> Upstream {
         openapi: None,
         resources: false,
         prompts: false,
+        prompt_prefix: None,
+        uris: bulkhead_tools::Uris::default(),
     }
 }
 

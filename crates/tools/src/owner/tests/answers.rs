@@ -1,4 +1,5 @@
 use super::*;
+use crate::upstream::Reply;
 
 /// What an owner may be that is not `acct_42`, though some of it looks so.
 fn not_ours() -> Vec<Value> {
@@ -492,7 +493,13 @@ fn an_answer_that_repeats_the_credential_is_a_fault() {
         Content::Rows(parsed(&json!([{"a": quoted}]))),
         mcp(&json!({"content": [], "_meta": {"sent": quoted}})),
     ] {
-        assert!(silent(&content, &secret).is_err(), "{content:?}");
+        if let Content::Http { body, .. } = &content
+            && let Ok(read) = json::value(body, &json::Limits::default())
+        {
+            let reply = Reply { content: content.clone(), read: Some(read) };
+            assert!(silent(&reply, &secret).is_err(), "{content:?}");
+        }
+        assert!(silent(&Reply::of(content.clone()), &secret).is_err(), "{content:?}");
     }
-    assert!(silent(&texts(&["hunter2"]), &secret).is_ok());
+    assert!(silent(&Reply::of(texts(&["hunter2"])), &secret).is_ok());
 }

@@ -1,7 +1,7 @@
 //! What a check costs, by what it walks over and looks up.
 
 use super::*;
-use crate::owner::own::STEPS;
+use crate::{owner::own::STEPS, upstream::Reply};
 
 /// The steps of a check, and what came of it.
 fn cost(content: &Content) -> (usize, Result<Content, String>) {
@@ -56,6 +56,23 @@ fn there_are_so_many_blocks_and_values_at_most() {
     assert!(hold(&of_one(), &texts(&[text.as_str(); 5])).is_err());
 }
 
+/// What the call said is gathered once, however many rows there are of which none is ours.
+#[test]
+fn rows_are_held_one_by_one_and_the_call_is_read_once() {
+    const ROWS: usize = 2_000;
+    let owners = owners(&json!([{"records": "$[*]", "owner": "/account_id"}]));
+    let call = call(&json!({"tags": vec!["x"; 5_000]}));
+    let row = |account: &str| parsed(&json!({"account_id": account, "tag": "x"}));
+    let of = |rows: Vec<Json>| {
+        STEPS.set(0);
+        (owners.own_rows(&facts(), &call, &rows, ROWS), STEPS.get())
+    };
+    let (own, steps) = of(vec![row("acct_7"); ROWS]);
+    assert!(own.is_empty() && steps < 5_000 + 20 * ROWS, "{steps}");
+    let (own, _) = of(vec![row("acct_7"), row("acct_42"), row("acct_7"), row("acct_43")]);
+    assert_eq!(own, [row("acct_42"), row("acct_43")]);
+}
+
 #[test]
 fn lists_in_lists_are_walked_over_as_often_as_others() {
     let deep = |depth: usize| {
@@ -86,10 +103,10 @@ fn json_in_strings_is_looked_into_a_few_times() {
     };
     let secret = vault::Forms::of("hunter2-hunter2");
     let nested = |levels: usize| (0..levels).fold("[1]".to_owned(), |text, _| quoted(&text));
-    assert!(silent(&texts(&[&nested(3)]), &secret).is_ok());
+    assert!(silent(&Reply::of(texts(&[&nested(3)])), &secret).is_ok());
     for levels in [4, 5, 40] {
         let text = nested(levels);
-        assert!(silent(&texts(&[&text]), &secret).is_err() == (levels > 3), "{levels}");
+        assert!(silent(&Reply::of(texts(&[&text])), &secret).is_err() == (levels > 3), "{levels}");
         let record = json!({"account_id": "acct_42", "raw": text}).to_string();
         assert!(hold(&of_one(), &texts(&[&record])).is_err(), "{levels}");
     }

@@ -66,6 +66,11 @@ fn what_is_wrong_with_an_upstream() {
         ("timeouts = { connect_ms = 3600001 }", "timeouts.connect_ms"),
         ("max_response_bytes = 0", "max_response_bytes"),
         ("openapi = 'x.json'", "openapi"),
+        ("uris = 'unverifiable'", "uris"),
+        ("resources = true\nuris = 'raw'", "uris"),
+        ("prompt_prefix = ''", "prompt_prefix"),
+        ("prompts = true\nprompt_prefix = 'a b'", "prompt_prefix"),
+        ("prompts = true\nprompt_prefix = 'å'", "prompt_prefix"),
     ] {
         let error = check(&upstream(&format!("{good}\n{lines}"))).unwrap_err();
         assert!(error.contains(part), "{lines}: {error}");
@@ -75,6 +80,7 @@ fn what_is_wrong_with_an_upstream() {
         "auth = { kind = 'header', name = 'x-api-key' }",
         "auth = { kind = 'mtls' }",
         "resources = true\nprompts = true",
+        "resources = true\nuris = 'unverifiable'\nprompts = true\nprompt_prefix = ''",
     ] {
         assert_eq!(check(&upstream(&format!("{good}\n{lines}"))), Ok(()), "{lines}");
     }
@@ -93,6 +99,33 @@ fn what_is_wrong_with_an_upstream() {
     }
     let twice = format!("{}\n{}", upstream(good), upstream(good));
     assert!(check(&twice).unwrap_err().contains("unique"));
+}
+
+#[test]
+fn what_agents_name_is_of_one_upstream() {
+    let two = |one: &str, other: &str| {
+        let good = "kind = 'mcp'\nurl = 'https://h.example'\nresources = true\nprompts = true";
+        check(&format!(
+            "[[upstreams]]\nid = 'crm'\n{good}\n{one}\n[[upstreams]]\nid = 'wiki'\n{good}\n{other}"
+        ))
+    };
+    for (one, other, part) in [
+        ("prompt_prefix = ''", "prompt_prefix = ''", "prompt_prefix"),
+        ("prompt_prefix = 'x.'", "prompt_prefix = 'x.'", "prompt_prefix"),
+        ("", "prompt_prefix = 'crm__'", "prompt_prefix"),
+        ("uris = 'unverifiable'", "uris = 'unverifiable'", "uris"),
+    ] {
+        let error = two(one, other).unwrap_err();
+        assert!(error.contains(part) && error.contains("`crm`"), "{one} {other}: {error}");
+    }
+    for (one, other) in [
+        ("", ""),
+        ("prompt_prefix = ''", ""),
+        ("prompt_prefix = ''", "prompt_prefix = 'crm__'"),
+        ("uris = 'unverifiable'", "uris = 'handles'"),
+    ] {
+        assert_eq!(two(one, other), Ok(()), "{one} {other}");
+    }
 }
 
 #[test]

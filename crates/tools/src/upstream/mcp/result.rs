@@ -38,6 +38,7 @@ pub(in crate::upstream) fn from_call(
     let result = match answered {
         Ok(result) => result,
         Err(Failed::Refused(code, said)) => return Ok(Given::Content(refusal(code, &said))),
+        Err(Failed::Needs(what)) => return Err(undeclared(what, declared)),
         Err(failed) => return Err(failed.fault()),
     };
     match result.get("resultType").map(Json::as_str) {
@@ -64,8 +65,19 @@ pub(in crate::upstream) fn from_call(
     Ok(Given::Content(Content::Mcp(Json::Object(kept))))
 }
 
+/// It needs this of whoever calls. Of who may not be asked, or declared it, that makes no sense.
+fn undeclared(what: &'static str, declared: Option<&Json>) -> Fault {
+    Fault::sent(match declared {
+        None => FaultKind::Malformed("it asks for more, and nobody may answer"),
+        Some(declared) if declared.get(what).is_some() => {
+            FaultKind::Malformed("it asks for what was declared")
+        }
+        Some(_) => FaultKind::Undeclared(what),
+    })
+}
+
 /// What it asks for, if whoever calls declared that it can be asked for that.
-fn asks(result: Json, declared: Option<&Json>) -> Result<Asks, Fault> {
+pub(in crate::upstream) fn asks(result: Json, declared: Option<&Json>) -> Result<Asks, Fault> {
     let bad = |why| Err(Fault::sent(FaultKind::Malformed(why)));
     let Some(declared) = declared else { return bad("it asks for more, and nobody may answer") };
     let Json::Object(entries) = result else { return bad("a result that is no object") };
@@ -75,10 +87,7 @@ fn asks(result: Json, declared: Option<&Json>) -> Result<Asks, Fault> {
             ("inputRequests", Json::Object(asked)) if asked.len() <= ASKS => {
                 let mut shown = Vec::with_capacity(asked.len());
                 for (name, request) in asked {
-                    let Some(request) = question(request, declared) else {
-                        return bad("it asks for what nobody declared");
-                    };
-                    shown.push((name, request));
+                    shown.push((name, question(request, declared)?));
                 }
                 requests = Some(Json::Object(shown));
             }
@@ -96,22 +105,25 @@ fn asks(result: Json, declared: Option<&Json>) -> Result<Asks, Fault> {
 }
 
 /// One request, reduced to its method and its parameters.
-fn question(request: Json, declared: &Json) -> Option<Json> {
-    let needs = match request.get("method").and_then(Json::as_str)? {
-        "elicitation/create" => "elicitation",
-        "sampling/createMessage" => "sampling",
-        "roots/list" => "roots",
-        _ => return None,
+fn question(request: Json, declared: &Json) -> Result<Json, Fault> {
+    let bad = || Err(Fault::sent(FaultKind::Malformed("it asks for what is not known here")));
+    let needs = match request.get("method").and_then(Json::as_str) {
+        Some("elicitation/create") => "elicitation",
+        Some("sampling/createMessage") => "sampling",
+        Some("roots/list") => "roots",
+        _ => return bad(),
     };
-    declared.get(needs)?;
-    let Json::Object(mut entries) = request else { return None };
+    if declared.get(needs).is_none() {
+        return Err(undeclared(needs, Some(declared)));
+    }
+    let Json::Object(mut entries) = request else { return bad() };
     entries.retain(|(key, _)| matches!(key.as_str(), "method" | "params"));
     for (key, value) in &mut entries {
         if let ("params", Json::Object(params)) = (key.as_str(), value) {
             params.retain(|(key, _)| key != "_meta");
         }
     }
-    Some(Json::Object(entries))
+    Ok(Json::Object(entries))
 }
 
 /// One piece of content, without what is between client and server alone.
@@ -208,6 +220,20 @@ mod tests {
             r#""x":1"#,
         ] {
             assert!(from_call(Ok(asks(bad)), Some(&declared)).is_err(), "{bad}");
+        }
+        // Whoever calls learns what it would have to declare, and of nothing else.
+        let sampling = || Err(Failed::Needs("sampling"));
+        for (given, declared, code) in [
+            (sampling(), Some(&declared), "tool.undeclared"),
+            (sampling(), Some(&json(r#"{"sampling":{}}"#)), "upstream.malformed"),
+            (sampling(), None, "upstream.malformed"),
+            (
+                Ok(asks(r#""inputRequests":{"a":{"method":"sampling/createMessage"}}"#)),
+                Some(&declared),
+                "tool.undeclared",
+            ),
+        ] {
+            assert_eq!(from_call(given, declared).unwrap_err().code(), code);
         }
     }
 }

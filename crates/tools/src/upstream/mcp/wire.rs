@@ -4,12 +4,15 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ids::{json::Json, planted};
 
-use crate::{Fault, FaultKind, Note};
+use crate::{Fault, FaultKind, Note, rounds::KNOWN};
 
 /// The version without sessions.
 pub(super) const STATELESS: &str = "2026-07-28";
 /// Versions that begin with `initialize`, the newest first.
 pub(super) const WITH_SESSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+
+/// What a server refuses with that needs something of whoever calls.
+const MISSING_CAPABILITY: i64 = -32_021;
 
 /// The longest text of an error or a note that is handed on, in bytes.
 const LONGEST: usize = 2_048;
@@ -194,6 +197,8 @@ pub(super) enum Heard {
     Answer(Json),
     /// Its refusal: a code, and its words.
     Refusal(i64, String),
+    /// Its refusal, for what whoever calls did not declare.
+    Needs(&'static str),
     /// How far it is.
     Progress(Note),
     /// It asks something back.
@@ -254,10 +259,19 @@ pub(super) fn hear(message: Json, id: u64, nameless: bool) -> Result<Heard, Faul
             else {
                 return bad("an error without a code or a message");
             };
-            Ok(Heard::Refusal(code, cut(message)))
+            match needed(&error).filter(|_| code == MISSING_CAPABILITY) {
+                Some(what) => Ok(Heard::Needs(what)),
+                None => Ok(Heard::Refusal(code, cut(message))),
+            }
         }
         _ => bad("an answer that is neither a result nor an error"),
     }
+}
+
+/// What an error says that its server needs, if it is known here.
+fn needed(error: &Json) -> Option<&'static str> {
+    let needs = error.get("data")?.get("requiredCapabilities")?;
+    KNOWN.into_iter().find(|what| needs.get(what).is_some())
 }
 
 /// A note, if it is of this request.
@@ -311,6 +325,16 @@ mod tests {
             (
                 r#"{"jsonrpc":"2.0","id":7,"error":{"code":-3,"message":"m"}}"#,
                 Some(Heard::Refusal(-3, "m".into())),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32021,"message":"m",
+                    "data":{"requiredCapabilities":{"sampling":{}}}}}"#,
+                Some(Heard::Needs("sampling")),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32021,"message":"m",
+                    "data":{"requiredCapabilities":{"secrets":{}}}}}"#,
+                Some(Heard::Refusal(-32_021, "m".into())),
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,

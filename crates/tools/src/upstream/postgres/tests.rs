@@ -153,6 +153,8 @@ pub(super) fn upstream(url: &str, auth: Auth) -> Upstream {
         openapi: None,
         resources: false,
         prompts: false,
+        prompt_prefix: None,
+        uris: bulkhead_tools::Uris::default(),
     }
 }
 

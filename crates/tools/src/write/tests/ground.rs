@@ -2,7 +2,7 @@
 //! upstream that does what it is told to.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,19 +15,19 @@ use gate::{Gate, Policies};
 use http::StatusCode;
 use ids::{
     AccountId, BoxFuture, Entropy, ManualClock, Millis, OsEntropy, RandomId, RequestId, System,
-    json::Json,
+    TenantId, json::Json,
 };
 use parking_lot::Mutex;
 use records::Recorder;
-use reviews::{Notice, Notify, Reviews};
+use reviews::{Due, Notice, Notify, Reviews};
 use scope::{Maintenance, Scope, SystemScope, Write};
 use store::{Options, Store};
 use testkit::Kit;
 use vault::{FileRoot, Vault};
 
 use crate::{
-    Answer, Ask, AssertionKeys, Content, Error, Fault, FaultKind, Parts, Progress, Receipt,
-    Settings, Tools,
+    Answer, Ask, Content, Error, Fault, FaultKind, Parts, Progress, Receipt, Settings, ToolKeys,
+    Tools,
     catalog::Definition,
     contract,
     contract::Tool,
@@ -126,6 +126,8 @@ pub(super) fn system() -> SystemScope {
     SystemScope::claim(Maintenance::Storage)
 }
 
+/// When everything began.
+const BEGAN: Millis = Millis::from_secs(1_795_000_000);
 /// How long a call is waited for, in all.
 pub(super) const TOTAL: Duration = Duration::from_secs(60);
 
@@ -230,7 +232,7 @@ fn own(account: Option<&AccountId>, more: Option<(String, Json)>) -> Reply {
     record.extend(more);
     let structured = ("structuredContent".to_owned(), Json::Object(record));
     let content = ("content".to_owned(), Json::Array(Vec::new()));
-    Reply { content: Content::Mcp(Json::Object(vec![content, structured])) }
+    Reply::of(Content::Mcp(Json::Object(vec![content, structured])))
 }
 
 impl Network for Crm {
@@ -269,7 +271,7 @@ impl Network for Crm {
             self.heard.notify_one();
             let failed = |status| {
                 let body = bytes::Bytes::from_static(b"{}");
-                Ok(Reply { content: Content::Http { status, content_type: None, body } })
+                Ok(Reply::of(Content::Http { status, content_type: None, body }))
             };
             match does {
                 Does::Answers => {
@@ -334,7 +336,7 @@ impl Entropy for Watched {
 pub(super) struct Told(pub(super) Mutex<Vec<Notice>>);
 
 impl Notify for Told {
-    fn opened(&self, notice: Notice) {
+    fn opened(&self, _: &TenantId, notice: Notice) {
         self.0.lock().push(notice);
     }
 }
@@ -377,7 +379,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 impl Ground {
     pub(super) async fn new() -> Self {
         let kept = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(Millis::from_secs(1_795_000_000)));
+        let clock = Arc::new(ManualClock::at(BEGAN));
         let entropy = Arc::new(Watched::default());
         let root = FileRoot::create(kept.path().join("root.key"), &OsEntropy).unwrap();
         let keys = kept.path().join("keys");
@@ -404,7 +406,12 @@ impl Ground {
         for tenant in ["acme", "globex"] {
             let account = format!("acct_{tenant}").parse().unwrap();
             let system = System::parse("crm").unwrap();
-            kit.change(tenant, |record| drop(record.accounts.insert(system, vec![account]))).await;
+            kit.change(tenant, |record| {
+                record.accounts.insert(system, vec![account]);
+                // Whatever the time: what an earlier process wrote down holds in the next.
+                record.epoch = BEGAN.secs();
+            })
+            .await;
         }
         let options = records::Options { linger_ms: 0, ..records::Options::default() };
         let (vault, clock) = (&self.vault, self.clock.clone());
@@ -431,7 +438,8 @@ impl Ground {
             reviews: reviews.clone(),
             doors: kit.doors.clone(),
             audit: kit.audit.clone(),
-            keys: AssertionKeys::from_seeds([&[5; 32]]),
+            assertion_keys: ToolKeys::assertions([&[5; 32]]),
+            receipt_keys: ToolKeys::receipts([&[6; 32]]),
             issuer: testkit::ISSUER.to_owned(),
             clock,
             entropy,
@@ -460,6 +468,8 @@ impl Ground {
 pub(super) struct Picture {
     pub(super) directory: PathBuf,
     pub(super) crm: Arc<Crm>,
+    /// Mandates that were redeemed by then.
+    pub(super) spent: HashMap<RandomId, Millis>,
 }
 
 impl Process {
@@ -477,13 +487,15 @@ impl Process {
     pub(super) fn photographed(&self, ground: &Ground) -> Arc<Mutex<Vec<Picture>>> {
         let pictures = Arc::new(Mutex::new(Vec::new()));
         let (all, from, crm) = (pictures.clone(), self.directory.clone(), self.crm.clone());
+        let registry = self.kit.registry.clone();
         let (root, mut nth) = (ground.kept.path().to_owned(), 0);
         let name = ground.pictures.fetch_add(1, Ordering::SeqCst);
         ground.entropy.on_each(move || {
             let directory = root.join(format!("picture-{name}-{nth}"));
             nth += 1;
             copy(&from, &directory);
-            all.lock().push(Picture { directory, crm: Arc::new(crm.copy()) });
+            let (crm, spent) = (Arc::new(crm.copy()), registry.spent());
+            all.lock().push(Picture { directory, crm, spent });
         });
         pictures
     }
@@ -514,6 +526,16 @@ impl Process {
         let (hop, tools) = (prepared.hop(scope), &self.tools);
         let call = |pass| tools.call(scope, pass, prepared, Progress::none());
         self.gate.pass(scope, hop, call).await
+    }
+
+    /// What is due by a review.
+    pub(super) async fn due(&self, scope: &Scope<Write>, review: RandomId) -> Option<Due> {
+        self.reviews.due(&system(), scope, review).await.unwrap()
+    }
+
+    /// Carries out what is due, as every start does.
+    pub(super) async fn carries_out(&self) {
+        self.tools.carry_out_due(&self.gate, &system()).await.unwrap();
     }
 
     pub(super) async fn receipts(&self, scope: &Scope<Write>) -> Vec<Receipt> {

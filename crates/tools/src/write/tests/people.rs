@@ -8,10 +8,10 @@ use scope::{Scope, Write};
 use testkit::Kit;
 
 use super::ground::{Does, Ground, Process, ask, claims};
-use crate::{APPROVED, Ask, Error};
+use crate::{Ask, Error, Mode, write::APPROVED};
 
 /// An operator decides on what the review shows.
-async fn decide(process: &Process, scope: &Scope<Write>, id: RandomId, approve: bool) {
+pub(super) async fn decide(process: &Process, scope: &Scope<Write>, id: RandomId, approve: bool) {
     let scope = &process.run_in(scope.tenant().as_str(), "another", "supervision").await;
     let inbox = process.reviews.of(scope);
     let digest = inbox.record(id).await.unwrap().digest;
@@ -20,7 +20,7 @@ async fn decide(process: &Process, scope: &Scope<Write>, id: RandomId, approve: 
     inbox.decide(id, Decision { by, approve, reason: None, digest }).await.unwrap();
 }
 
-async fn waits(process: &Process, scope: &Scope<Write>, ask: Ask) -> RandomId {
+pub(super) async fn waits(process: &Process, scope: &Scope<Write>, ask: Ask) -> RandomId {
     match process.call(scope, ask).await {
         Err(Error::ApprovalRequired { review, .. }) => review,
         other => panic!("{other:?}"),
@@ -104,7 +104,7 @@ async fn of_two_calls_that_are_alike_one_has_the_approval() {
     let keyed = |key: &str| Ask { key: Some(key.parse().unwrap()), ..ask("wire", 5) };
     let review = waits(&process, &acme, keyed("one")).await;
     decide(&process, &acme, review, true).await;
-    let mandate = process.reviews.of(&acme).mandate(review).await.unwrap().unwrap();
+    let mandate = process.due(&acme, review).await.unwrap().mandates.remove(0);
     let done = process.call(&acme, by(keyed("two"), review)).await.unwrap();
     let intent = done.receipt.unwrap().intent;
     let record = process.reviews.of(&acme).record(review).await.unwrap();
@@ -121,15 +121,9 @@ async fn of_two_calls_that_are_alike_one_has_the_approval() {
     assert_eq!((process.crm.sends(), process.crm.writes()), (1, 1));
 }
 
-/// It died between using its approval and sending: the approval is still its own.
-#[tokio::test]
-async fn what_was_used_and_not_sent_is_sent_by_the_same_intent() {
-    let ground = Ground::new().await;
-    let process = ground.start().await;
-    let acme = process.run("acme", "run-1").await;
-    let review = waits(&process, &acme, ask("wire", 5)).await;
-    decide(&process, &acme, review, true).await;
-    let inbox = process.reviews.of(&acme);
+/// Uses an approval for its own intent, as what dies before it sends anything leaves it.
+async fn used(process: &Process, scope: &Scope<Write>, review: RandomId) -> RandomId {
+    let inbox = process.reviews.of(scope);
     let record = inbox.record(review).await.unwrap();
     let bytes = |digits: &str| text::unhex(digits).unwrap().try_into().unwrap();
     let (digest, policy) = (bytes(&record.digest), bytes(&record.policy));
@@ -137,9 +131,27 @@ async fn what_was_used_and_not_sent_is_sent_by_the_same_intent() {
     assert_eq!(account.map(|account| account.as_str()), Some("acct_acme"));
     let intent = record.intent.unwrap();
     inbox.redeem(review, Wanted { what, digest, policy, account, intent }).await.unwrap();
-    let done = process.call(&acme, by(ask("wire", 5), review)).await.unwrap();
-    assert_eq!(done.receipt.unwrap().intent, intent);
-    assert_eq!(process.crm.writes(), 1);
+    intent
+}
+
+/// It died between using its approval and sending: the approval is still its own.
+#[tokio::test]
+async fn what_was_used_and_not_sent_is_sent_by_the_same_intent() {
+    let ground = Ground::new().await;
+    let process = ground.start().await;
+    let acme = process.run("acme", "run-1").await;
+    process.tools.set_mode(&acme, Some(Mode::Approve)).await.unwrap();
+    for tool in ["wire", "note"] {
+        let review = waits(&process, &acme, ask(tool, 5)).await;
+        decide(&process, &acme, review, true).await;
+        let intent = used(&process, &acme, review).await;
+        // Nor is it lost where no approval is asked for any more.
+        process.tools.set_mode(&acme, None).await.unwrap();
+        let done = process.call(&acme, by(ask(tool, 5), review)).await.unwrap();
+        assert_eq!(done.receipt.unwrap().intent, intent, "{tool}");
+        process.tools.set_mode(&acme, Some(Mode::Approve)).await.unwrap();
+    }
+    assert_eq!(process.crm.writes(), 2);
 }
 
 #[tokio::test]
@@ -209,11 +221,11 @@ async fn what_was_approved_is_carried_out_after_the_token_has_expired() {
     let process = ground.start().await;
     let acme = process.run("acme", "run-1").await;
     let review = waits(&process, &acme, ask("wire", 5)).await;
-    assert!(process.reviews.of(&acme).mandate(review).await.unwrap().is_none());
+    assert!(process.due(&acme, review).await.is_none());
     ground.clock.advance(Duration::from_secs(1_800));
     assert!(acme.live().is_err());
     decide(&process, &acme, review, true).await;
-    let mandate = process.reviews.of(&acme).mandate(review).await.unwrap().unwrap();
+    let mandate = process.due(&acme, review).await.unwrap().mandates.remove(0);
     let scope = process.kit.doors.redeem(&mandate, APPROVED).await.unwrap();
     let prepared = process.tools.prepare_approved(&scope, review).await.unwrap();
     let done = process.go(&scope, prepared).await.unwrap();
@@ -239,7 +251,7 @@ async fn what_a_person_edited_is_what_is_carried_out() {
     let edited = br#"{"account_id":"acct_acme","amount":4}"#;
     assert_eq!(process.reviews.of(&acme).get(review).await.unwrap().1, edited);
     decide(&process, &acme, review, true).await;
-    let mandate = process.reviews.of(&acme).mandate(review).await.unwrap().unwrap();
+    let mandate = process.due(&acme, review).await.unwrap().mandates.remove(0);
     let scope = process.kit.doors.redeem(&mandate, APPROVED).await.unwrap();
     let prepared = process.tools.prepare_approved(&scope, review).await.unwrap();
     process.go(&scope, prepared).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use reviews::{Kind, State};
+use reviews::{Finding, Kind, New, Review, State};
 
 use super::ground::{Does, Ground, Process, TOTAL, ask, claims, system};
 use crate::{Error, Resumed, write::reconcile::SETTLES};
@@ -11,6 +11,26 @@ use crate::{Error, Resumed, write::reconcile::SETTLES};
 async fn asked(process: &Process, scope: &scope::Scope<scope::Write>) -> Vec<State> {
     let all = process.reviews.of(scope).list(None, 100).await.unwrap();
     all.into_iter().filter(|one| one.kind == Kind::Unknown).map(|one| one.state).collect()
+}
+
+/// The one that is open.
+async fn open(process: &Process, scope: &scope::Scope<scope::Write>) -> Review {
+    let all = process.reviews.of(scope).list(None, 100).await.unwrap();
+    let mut open = all.into_iter().filter(|one| one.state == State::Open);
+    let one = open.next().unwrap();
+    assert!(one.kind == Kind::Unknown && open.next().is_none());
+    one
+}
+
+fn finding(of: &Review, by: &str, done: bool) -> Finding {
+    let digest = ids::text::unhex(&of.digest).unwrap().try_into().unwrap();
+    Finding { by: by.to_owned(), done, reason: None, digest }
+}
+
+/// An operator found it out, within this tenant.
+async fn found(process: &Process, tenant: &str, of: &Review, done: bool) -> Result<Review, Error> {
+    let person = process.run_in(tenant, "another", "supervision").await;
+    process.tools.settle(&person, of.id, finding(of, "operator:ada", done)).await
 }
 
 #[tokio::test]
@@ -48,17 +68,117 @@ async fn a_person_settles_what_nothing_else_can() {
         Err(Error::OutcomeUnknown { intent }) => intent,
         other => panic!("{other:?}"),
     };
-    let (done, not) = (unknown(1).await, unknown(2).await);
-    let receipt = process.tools.settle(&acme, done, true).await.unwrap().unwrap();
-    assert_eq!(claims(&receipt)["confirmed_by"], "person");
-    assert_eq!(process.tools.settle(&acme, not, false).await.unwrap(), None);
+    let done = unknown(1).await;
+    let asks = open(&process, &acme).await;
+    let settled = found(&process, "acme", &asks, true).await.unwrap();
+    assert_eq!((settled.state, settled.decisions[0].done), (State::Closed, Some(true)));
+    let receipt = process.tools.receipt(&acme, done).await.unwrap();
+    // It is of whoever asked for it, not of the person who knew.
+    let said = claims(&receipt);
+    for (name, is) in [("confirmed_by", "person"), ("workflow", "support"), ("run", "run-1")] {
+        assert_eq!(said[name], is, "{name}");
+    }
+    // Whose word it is, and of no answer: none came.
+    assert_eq!(said["settled_by"], "operator:ada");
+    assert_eq!(said["settled_in"], asks.id.to_string());
+    assert!(said.get("answer").is_none(), "{said}");
     // Once.
-    assert!(process.tools.settle(&acme, done, false).await.is_err());
+    let again = found(&process, "acme", &asks, false).await.unwrap_err();
+    assert_eq!(again.code(), "review.settled");
+    unknown(2).await;
+    found(&process, "acme", &open(&process, &acme).await, false).await.unwrap();
     let again = process.call(&acme, ask("note", 1)).await.unwrap();
     assert!(again.duplicate && again.receipt == Some(receipt));
     assert!(!process.call(&acme, ask("note", 2)).await.unwrap().duplicate);
     assert_eq!((process.crm.sends(), process.crm.writes()), (3, 2));
     assert_eq!(asked(&process, &acme).await, [State::Closed, State::Closed]);
+}
+
+/// A review goes sooner than the intent that it asks about.
+#[tokio::test]
+async fn people_are_asked_anew_when_nobody_said_in_time() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let ground = Ground::new().await;
+    let process = ground.start().await;
+    process.crm.will([Does::Breaks { done: true }]);
+    for _ in 0..3 {
+        let acme = process.run("acme", "run-1").await;
+        process.call(&acme, ask("note", 1)).await.unwrap_err();
+        assert_eq!(asked(&process, &acme).await.len(), 1);
+        ground.clock.advance(day * 14);
+    }
+    let acme = process.run("acme", "run-1").await;
+    process.call(&acme, ask("note", 1)).await.unwrap_err();
+    assert_eq!(asked(&process, &acme).await, [State::Open, State::Expired]);
+    found(&process, "acme", &open(&process, &acme).await, true).await.unwrap();
+    assert!(process.call(&acme, ask("note", 1)).await.unwrap().duplicate);
+    assert_eq!(process.crm.sends(), 1);
+}
+
+/// Who wants it done again would say that it was not.
+#[tokio::test]
+async fn nobody_settles_what_it_asked_for_nor_what_is_anothers() {
+    let ground = Ground::new().await;
+    let process = ground.start().await;
+    let acme = process.run("acme", "run-1").await;
+    process.crm.will([Does::Breaks { done: true }]);
+    process.call(&acme, ask("note", 1)).await.unwrap_err();
+    let asks = open(&process, &acme).await;
+    for agent in [acme.clone(), process.run("acme", "run-2").await] {
+        let finding = finding(&asks, &agent.actor().to_string(), false);
+        let error = process.tools.settle(&agent, asks.id, finding).await.unwrap_err();
+        assert_eq!(error.code(), "review.same_person");
+    }
+    let others = found(&process, "globex", &asks, false).await.unwrap_err();
+    assert_eq!(others.code(), "review.missing");
+    let unseen = Review { digest: "00".repeat(32), ..asks.clone() };
+    let unseen = found(&process, "acme", &unseen, false).await.unwrap_err();
+    assert_eq!(unseen.code(), "review.other");
+    assert!(process.call(&acme, ask("note", 1)).await.is_err());
+    assert_eq!((process.crm.sends(), process.crm.writes()), (1, 1));
+    found(&process, "acme", &asks, true).await.unwrap();
+}
+
+/// What a person knew of one attempt says nothing of another.
+#[tokio::test]
+async fn only_the_review_that_asks_settles() {
+    let ground = Ground::new().await;
+    let process = ground.start().await;
+    let acme = process.run("acme", "run-1").await;
+    process.crm.will([Does::Breaks { done: true }]);
+    let error = process.call(&acme, ask("note", 1)).await.unwrap_err();
+    let Error::OutcomeUnknown { intent } = error else { panic!("{error:?}") };
+    let asks = open(&process, &acme).await;
+    // As a crash leaves it between the question and the note of it.
+    let orphan = async || {
+        let digest = ids::text::unhex(&asks.digest).unwrap().try_into().unwrap();
+        let new = New {
+            kind: Kind::Unknown,
+            what: asks.what.clone(),
+            upstream: None,
+            account: None,
+            payload: b"{}".to_vec(),
+            digest,
+            policy: [0; 32],
+            reason: "asked once more".into(),
+            four_eyes: false,
+            expires: asks.expires,
+            mandates: Vec::new(),
+            intent: Some(intent),
+        };
+        process.reviews.of(&acme).ask(new).await.unwrap()
+    };
+    let moot = orphan().await;
+    assert_eq!(found(&process, "acme", &moot, false).await.unwrap_err().code(), "review.settled");
+    assert!(process.call(&acme, ask("note", 1)).await.is_err(), "it is still not known");
+    assert_eq!(process.crm.sends(), 1);
+    found(&process, "acme", &asks, true).await.unwrap();
+    // Nor does anybody undo what is known.
+    let late = orphan().await;
+    assert_eq!(found(&process, "acme", &late, false).await.unwrap_err().code(), "review.settled");
+    assert!(process.call(&acme, ask("note", 1)).await.unwrap().duplicate);
+    let left = asked(&process, &acme).await;
+    assert!(left.iter().all(|state| *state == State::Closed), "{left:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
-//! JSON Pointers (RFC 6901), in which `*` stands for every item or key.
+//! JSON Pointers (RFC 6901) into arguments and answers, in which `*` may stand for every item or key.
+
+use std::fmt;
 
 use ids::json::Json;
 
@@ -32,6 +34,12 @@ pub(crate) struct Found<'a> {
     pub(crate) missing: bool,
 }
 
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Pointer {
     /// Reads one.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -58,8 +66,14 @@ impl Pointer {
         Ok(Self { text: text.to_owned(), steps })
     }
 
-    /// Reads one in which `*` is a name like any other, as in references of JSON Schema.
-    pub(super) fn literal(text: &str) -> Result<Self, String> {
+    /// The argument of this name.
+    pub(crate) fn named(name: &str) -> Self {
+        let text = format!("/{}", escape(name));
+        Self { text, steps: vec![Step::Name(name.to_owned())] }
+    }
+
+    /// Reads one in which `*` is a name like any other: of one thing, or of none.
+    pub(crate) fn literal(text: &str) -> Result<Self, String> {
         let mut pointer = Self::parse(text)?;
         for step in &mut pointer.steps {
             if *step == Step::Every {
@@ -97,6 +111,14 @@ impl Pointer {
         &self.steps
     }
 
+    /// The name of the argument, if it is one at the top.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.steps[..] {
+            [Step::Name(name)] => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether one of the two leads to the other, or through it.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         self.steps.iter().zip(&other.steps).all(|(a, b)| match (a, b) {
@@ -111,6 +133,35 @@ impl Pointer {
             Step::Name(name) => down(at, name),
             Step::Every => None,
         })
+    }
+
+    /// Takes out the value that a pointer without `*` points at through objects, and with it the
+    /// objects that are empty then.
+    pub(crate) fn take(&self, from: &mut Json) -> Option<Json> {
+        take(&self.steps, from)
+    }
+
+    /// Puts a value where there is none yet, through objects, making those that are missing. Whether
+    /// it has a place there.
+    #[must_use]
+    pub(crate) fn put(&self, into: &mut Json, value: Json) -> bool {
+        let Some((Step::Name(last), way)) = self.steps.split_last() else { return false };
+        let mut at = into;
+        for step in way {
+            let (Json::Object(entries), Step::Name(name)) = (at, step) else { return false };
+            let found = entries.iter().position(|(key, _)| key == name);
+            let position = found.unwrap_or_else(|| {
+                entries.push((name.clone(), Json::Object(Vec::new())));
+                entries.len() - 1
+            });
+            at = &mut entries[position].1;
+        }
+        let Json::Object(entries) = at else { return false };
+        let free = entries.iter().all(|(key, _)| key != last);
+        if free {
+            entries.push((last.clone(), value));
+        }
+        free
     }
 
     /// Everything that it points at.
@@ -146,6 +197,20 @@ fn walk<'a>(at: &'a Json, steps: &[Step], path: String, found: &mut Found<'a>) {
     }
 }
 
+fn take(steps: &[Step], from: &mut Json) -> Option<Json> {
+    let (Step::Name(name), deeper) = steps.split_first()? else { return None };
+    let Json::Object(entries) = from else { return None };
+    let position = entries.iter().position(|(key, _)| key == name)?;
+    if deeper.is_empty() {
+        return Some(entries.remove(position).1);
+    }
+    let taken = take(deeper, &mut entries[position].1)?;
+    if entries[position].1 == Json::Object(Vec::new()) {
+        entries.remove(position);
+    }
+    Some(taken)
+}
+
 fn down<'a>(at: &'a Json, name: &str) -> Option<&'a Json> {
     match at {
         Json::Array(items) => items.get(index(name)?),
@@ -154,14 +219,14 @@ fn down<'a>(at: &'a Json, name: &str) -> Option<&'a Json> {
 }
 
 /// The index that a step is, in a list.
-pub(super) fn index(name: &str) -> Option<usize> {
+pub(crate) fn index(name: &str) -> Option<usize> {
     let plain =
         name.bytes().all(|b| b.is_ascii_digit()) && (name.len() == 1 || !name.starts_with('0'));
     if plain { name.parse().ok() } else { None }
 }
 
 /// A name as a step of a pointer.
-pub(super) fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -251,5 +316,52 @@ mod tests {
                 && meets("/a", "/a")
         );
         assert!(!meets("/a", "/b") && !meets("/a/b", "/a/c"));
+    }
+
+    #[test]
+    fn what_is_put_is_what_is_taken() {
+        let mut all = json(r#"{"a":{"b/c":1,"d":2},"e":3,"l":[4]}"#);
+        let pointer = |text: &str| Pointer::literal(text).unwrap();
+        for (text, taken) in [
+            ("/a/b~1c", Some("1")),
+            ("/a/b~1c", None),
+            ("/e/f", None),
+            ("/l/0", None),
+            ("/e", Some("3")),
+            ("", None),
+            // The object is empty then, and not there any more.
+            ("/a/d", Some("2")),
+            ("/a", None),
+        ] {
+            assert_eq!(pointer(text).take(&mut all), taken.map(json), "{text}");
+        }
+        assert_eq!(Pointer::parse("/*").unwrap().take(&mut all), None);
+        assert_eq!(all, json(r#"{"l":[4]}"#));
+        for (text, placed) in [
+            ("/n/m", true),
+            ("/n/m", false),
+            ("/n", false),
+            ("/n/m/o", false),
+            ("/n/*", true),
+            ("/l/0", false),
+            ("/l/-", false),
+            ("", false),
+        ] {
+            assert_eq!(pointer(text).put(&mut all, json("5")), placed, "{text}");
+        }
+        assert!(!Pointer::parse("/*").unwrap().put(&mut all, json("5")));
+        assert_eq!(all, json(r#"{"l":[4],"n":{"m":5,"*":5}}"#));
+        for (pointer, text, name) in [
+            (Pointer::named("a/b~"), "/a~1b~0", Some("a/b~")),
+            (pointer("/a/b"), "/a/b", None),
+            (pointer("/*"), "/*", Some("*")),
+        ] {
+            assert_eq!((pointer.to_string().as_str(), pointer.name()), (text, name));
+        }
+        assert_eq!(pointer("/l/0").one(&all), Some(&json("4")));
+        for none in ["/l/1", "/l/00", "/l/-1", "/l/+0", "/x", "/n/m/o"] {
+            assert_eq!(pointer(none).one(&all), None, "{none}");
+        }
+        assert_eq!(pointer("").one(&all), Some(&all));
     }
 }
