@@ -14,10 +14,10 @@ use memory::Memory;
 use model::ModelHop;
 use records::{Audit, Recorder};
 use reviews::Reviews;
-use scope::{Doors, SigningKey, SystemScope, TokenKeys};
+use scope::{Doors, SystemScope, TokenKeys};
 use store::Store;
-use tools::{AssertionKeys, Tools};
-use vault::{Credentials, Seed, Vault};
+use tools::{ToolKeys, Tools};
+use vault::{Credentials, Vault};
 
 use crate::{
     Error, Settings,
@@ -27,11 +27,6 @@ use crate::{
     metrics::Metrics,
     routes::{Need, ROUTES},
 };
-
-/// What the vault keeps the seeds of our tokens' keys under.
-pub(crate) const TOKEN_KEYS: &str = "tenant tokens";
-/// What the vault keeps the seeds under that sign assertions and receipts.
-pub(crate) const TOOL_KEYS: &str = "tool assertions";
 
 /// Where tools are, as a resource of its own (RFC 9728, section 3.1).
 pub(crate) const MCP: &str = "/mcp";
@@ -62,8 +57,8 @@ pub(crate) struct App {
     pub(crate) memory: Memory,
     pub(crate) reviews: Reviews,
     pub(crate) tools: Tools,
-    /// What signs assertions and receipts.
-    pub(crate) tool_keys: AssertionKeys,
+    pub(crate) assertion_keys: ToolKeys,
+    pub(crate) receipt_keys: ToolKeys,
     /// Calls of tools that are under way.
     pub(crate) calls: Calls,
     pub(crate) load: Load,
@@ -76,7 +71,7 @@ pub(crate) struct App {
     pub(crate) shared: crate::control::models::Shared,
     /// What the restore did that was finished while opening.
     pub(crate) restored: parking_lot::Mutex<Option<crate::Restored>>,
-    /// Held while the keys of tokens change.
+    /// Held while signing keys change.
     pub(crate) signing: tokio::sync::Mutex<()>,
     /// What probes this deployment from outside.
     pub(crate) selfprobe: crate::selfprobe::SelfProbe,
@@ -136,43 +131,4 @@ impl App {
         grants.dedup();
         grants
     }
-
-    /// Signs tokens with a new key from now on. With `retire`, what the older ones signed is
-    /// void, now.
-    pub(crate) async fn rotate_signing(&self, retire: bool) -> Result<(), Error> {
-        let _turn = self.signing.lock().await;
-        let mut seeds = self.vault.rotate_signing(&self.system, TOKEN_KEYS).await?;
-        self.keys.replace(signing_keys(&seeds));
-        if retire {
-            // Here first: even if one cannot be destroyed, it verifies nothing in this process.
-            self.keys.replace(signing_keys(&seeds[..1]));
-            self.doors.forget_proven();
-            while let Some(older) = seeds.get(1).map(|seed| seed.id) {
-                seeds = self.vault.retire_signing(&self.system, TOKEN_KEYS, older).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets go of the keys under which no living token can be signed any more.
-    pub(crate) async fn retire_signing(&self) -> Result<(), Error> {
-        let _turn = self.signing.lock().await;
-        let mut seeds = self.vault.signing_seeds(&self.system, TOKEN_KEYS).await?;
-        let now = self.clock.now();
-        // Twice the longest life of a token since another key took over.
-        let done = seeds
-            .windows(2)
-            .find(|pair| now.since(pair[0].created) > scope::MAX_TOKEN_LIFE * 2)
-            .map(|pair| pair[1].id);
-        if let Some(id) = done {
-            seeds = self.vault.retire_signing(&self.system, TOKEN_KEYS, id).await?;
-            self.keys.replace(signing_keys(&seeds));
-        }
-        Ok(())
-    }
-}
-
-/// The first signs, all verify.
-pub(crate) fn signing_keys(seeds: &[Seed]) -> Vec<SigningKey> {
-    seeds.iter().map(|seed| SigningKey::from_seed(seed.expose())).collect()
 }

@@ -17,12 +17,11 @@ use scope::{Digester, Doors, Kind, Maintenance, Right, Secret, SystemScope, Toke
 use store::Store;
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tools::{AssertionKeys, Tools};
+use tools::{ToolKeys, Tools};
 use vault::{Credentials, EnvRoot, FileRoot, KeyProvider, Vault};
 
 use crate::{
-    App, Error, RootKey, Settings,
-    app::{TOKEN_KEYS, TOOL_KEYS, signing_keys},
+    App, Error, RootKey, Settings, approved,
     data::mcp::Calls,
     erase,
     extract::Extract,
@@ -31,6 +30,7 @@ use crate::{
     metrics::Metrics,
     restore,
     selfprobe::Prober,
+    signing::{Signs, signing_keys},
     webhook::Webhooks,
 };
 
@@ -48,7 +48,7 @@ const TELLINGS: u32 = 5;
 /// Serves nothing by itself.
 pub struct Deployment {
     pub(crate) app: Arc<App>,
-    upkeep: [JoinHandle<()>; 3],
+    upkeep: [JoinHandle<()>; 4],
     stop: CancellationToken,
 }
 
@@ -158,7 +158,15 @@ impl Deployment {
         let (tended, stopping) = (Arc::clone(&app), stop.clone());
         let writes = system(Maintenance::Storage)
             .spawn(|system| async move { tend_writes(&tended, &system, &stopping).await });
-        Ok(Self { app, upkeep: [rows, indexes, writes], stop })
+        let (tended, stopping) = (Arc::clone(&app), stop.clone());
+        let approved = system(Maintenance::Storage).spawn(|system| async move {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => {}
+                () = approved::tend(&tended, &system) => {}
+            }
+        });
+        Ok(Self { app, upkeep: [rows, indexes, writes, approved], stop })
     }
 
     /// Brings who probes it while it is served; without, nobody does.
@@ -204,8 +212,22 @@ struct Ground {
     vault: Vault,
 }
 
+impl Ground {
+    async fn seeds(&self, what: Signs) -> Result<Vec<vault::Seed>, Error> {
+        Ok(self.vault.signing_seeds(&self.system, what.purpose()).await?)
+    }
+
+    /// Those of assertions, and those of receipts.
+    async fn tool_keys(&self) -> Result<(ToolKeys, ToolKeys), Error> {
+        let assertions = self.seeds(Signs::Assertions).await?;
+        let receipts = self.seeds(Signs::Receipts).await?;
+        let assertions = ToolKeys::assertions(assertions.iter().map(vault::Seed::expose));
+        Ok((assertions, ToolKeys::receipts(receipts.iter().map(vault::Seed::expose))))
+    }
+}
+
 /// Everything, wired.
-async fn compose(
+pub(crate) async fn compose(
     settings: Settings,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -216,7 +238,7 @@ async fn compose(
         Vault::open(keys, root(&settings), Arc::clone(&clock), Arc::clone(&entropy)).await?;
     let system = system(Maintenance::Administration);
     let ground = Ground { system, clock, entropy, store, vault };
-    let seeds = ground.vault.signing_seeds(&ground.system, TOKEN_KEYS).await?;
+    let seeds = ground.seeds(Signs::Tokens).await?;
     let keys = TokenKeys::new(signing_keys(&seeds))?;
     let registry = Registry::new(ground.store.clone());
     let audit = audit(&ground, &settings).await?;
@@ -233,9 +255,9 @@ async fn compose(
     let embedder = Embeddings::new(Arc::clone(&gate), model.clone());
     let memory = memory(&ground, &settings, embedder)?;
     let reviews = reviews(&ground, &settings)?;
-    let keys_of_tools = ground.vault.signing_seeds(&ground.system, TOOL_KEYS).await?;
-    let tool_keys = AssertionKeys::from_seeds(keys_of_tools.iter().map(vault::Seed::expose));
-    let tools = tools(&ground, &settings, &tool_keys, (&credentials, &reviews, &doors, &audit))?;
+    let (assertion_keys, receipt_keys) = ground.tool_keys().await?;
+    let own = (&assertion_keys, &receipt_keys);
+    let tools = tools(&ground, &settings, own, (&credentials, &reviews, &doors, &audit))?;
     let Ground { system, clock, entropy, store, vault } = ground;
     Ok(App {
         started: clock.now(),
@@ -261,7 +283,8 @@ async fn compose(
         memory,
         reviews,
         tools,
-        tool_keys,
+        assertion_keys,
+        receipt_keys,
         calls: Calls::default(),
         system,
         ready: AtomicBool::new(false),
@@ -278,7 +301,7 @@ async fn compose(
 fn tools(
     ground: &Ground,
     settings: &Settings,
-    keys: &AssertionKeys,
+    (assertion_keys, receipt_keys): (&ToolKeys, &ToolKeys),
     (credentials, reviews, doors, audit): (&Credentials, &Reviews, &Arc<Doors>, &Audit),
 ) -> Result<Tools, Error> {
     let Ground { clock, entropy, store, vault, .. } = ground;
@@ -289,7 +312,8 @@ fn tools(
         reviews: reviews.clone(),
         doors: Arc::clone(doors),
         audit: Arc::new(audit.clone()),
-        keys: keys.clone(),
+        assertion_keys: assertion_keys.clone(),
+        receipt_keys: receipt_keys.clone(),
         issuer: settings.identity.issuer.clone(),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),

@@ -159,7 +159,9 @@ fn count(app: &App, need: Need, known: &Known, response: &Response) {
         (Some("memory.no_collection" | "memory.no_point" | "memory.exists" | "memory.full"), _) => {
             Decision::Allowed
         }
-        (Some("review.missing" | "review.settled" | "review.full"), _) => Decision::Allowed,
+        (Some("review.missing" | "review.settled" | "review.kind" | "review.full"), _) => {
+            Decision::Allowed
+        }
         (Some(_), 500..) => Decision::Failed,
         (Some(_), _) => Decision::Denied,
     };

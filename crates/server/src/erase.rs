@@ -280,7 +280,7 @@ async fn rows(app: &App, scope: &Scope<Write>, receipt: &mut Receipt) -> Result<
     app.cache.of(scope).clear().await?;
     app.semantic.of(scope).clear();
     // What names it in the operators' list, which is not its own.
-    app.reviews.forget(&app.system, scope.tenant(), scope.environment()).await?;
+    app.reviews.forget(&app.system, scope).await?;
     app.tools.forget(scope).await?;
     // Files that are sealed under no key: they go before the rows from which they were made.
     if !ids::planted::is("memory-erasure-keeps-indexes") {

@@ -41,6 +41,7 @@ pub mod routes;
 pub mod selfprobe;
 mod serve;
 mod settings;
+mod signing;
 mod stall;
 mod tls;
 mod webhook;

@@ -1,9 +1,10 @@
 //! Telling people of new reviews, as Standard Webhooks have it (standardwebhooks.com): that there is one,
 //! and nothing of what is in it.
 //!
-//! An announcement is a convenience and no record: it is tried a few times and then given up, and a
-//! queue that is full takes no more. The inbox itself holds every review.
+//! An announcement is a convenience and no record: it is tried a few times and then given up, and
+//! those that wait are bounded, for each tenant. The inbox itself holds every review.
 
+mod queue;
 mod reach;
 
 use std::{sync::Arc, time::Duration};
@@ -17,17 +18,15 @@ use reviews::{Notice, Notify, Webhook};
 use scope::{Maintenance, SystemScope};
 use serde::Serialize;
 use sha2::Sha256;
-use tokio::sync::mpsc::{self, Receiver, Sender};
 use zeroize::Zeroizing;
 
+use self::queue::{Entrance, Queue};
 use crate::{Error, deployment::system, jwks};
 
 /// Where these settings stand.
 const FIELD: &str = "reviews.webhooks";
 /// What a secret begins with.
 const SECRET: &str = "whsec_";
-/// Announcements that wait for one receiver.
-const QUEUE: usize = 256;
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often one is tried.
@@ -42,7 +41,7 @@ pub(crate) struct Webhooks(Vec<Told>);
 #[derive(Debug)]
 struct Told {
     host: String,
-    queue: Sender<Notice>,
+    queue: Entrance,
 }
 
 /// Somebody who is told.
@@ -89,7 +88,7 @@ impl Webhooks {
         let mut told = Vec::with_capacity(hooks.len());
         for hook in hooks {
             let listener = Listener::new(hook, clock, &lookup)?;
-            let (queue, waiting) = mpsc::channel(QUEUE);
+            let (queue, waiting) = Queue::new();
             told.push(Told { host: listener.host.clone(), queue });
             // It ends when nobody is left who could announce something.
             drop(system(Maintenance::Administration).spawn(|own| listener.tell(own, waiting)));
@@ -99,10 +98,10 @@ impl Webhooks {
 }
 
 impl Notify for Webhooks {
-    fn opened(&self, notice: Notice) {
+    fn opened(&self, whose: &TenantId, notice: Notice) {
         for told in &self.0 {
-            if told.queue.try_send(notice.clone()).is_err() {
-                tracing::warn!(review = %notice.id, host = told.host, "a review is not announced: too many wait");
+            if let Some(gone) = told.queue.put(whose, notice.clone()) {
+                tracing::warn!(review = %gone.id, host = told.host, "a review is not announced: too many wait");
             }
         }
     }
@@ -143,8 +142,8 @@ impl Listener {
     }
 
     /// Tells of one after the other.
-    async fn tell(self, _own: SystemScope, mut waiting: Receiver<Notice>) {
-        while let Some(notice) = waiting.recv().await {
+    async fn tell(self, _own: SystemScope, waiting: Queue) {
+        while let Some(notice) = waiting.next().await {
             self.announce(&notice).await;
         }
     }

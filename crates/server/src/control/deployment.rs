@@ -21,6 +21,7 @@ use crate::{
     openapi,
     routes::Watching,
     selfprobe::is_reserved,
+    signing::Signs,
 };
 
 /// The files of the store, with the names that figures have for them.
@@ -56,12 +57,16 @@ pub(crate) struct RotateRoot {
     reason: Option<String>,
 }
 
-/// How the keys are rotated that sign tokens.
+/// How keys are rotated that sign.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateSigning {
-    /// Destroy the older keys at once: every token that they signed is void. For a key that
-    /// somebody else may have. Default false: what they signed is good until it expires.
+    /// What they sign: `tokens` (default), `assertions` or `receipts`.
+    #[serde(default)]
+    of: Signs,
+    /// Destroy the older keys at once: everything that they signed is void, but for receipts, which are
+    /// signed again when they are read. For a key that somebody else may have. Default false: what
+    /// they signed is good until it expires.
     #[serde(default)]
     retire_now: bool,
     reason: Option<String>,
@@ -359,10 +364,11 @@ pub(crate) async fn rotate_signing(
     operator: Operator,
     mut ask: Ask,
 ) -> Result<Response, Fault> {
-    let RotateSigning { retire_now, reason } = ask.json(&app).await?;
+    let RotateSigning { of, retire_now, reason } = ask.json(&app).await?;
     let why = if retire_now { needed(&ask, reason)? } else { cause(&ask, reason)? };
     let entry = Entry::allowed(operator.actor(), "signing_key.rotate", "signing keys");
-    operator.announce(entry.because(why).with("retire_now", retire_now)).await?;
-    app.rotate_signing(retire_now).await?;
-    ok(&app.doors.jwks())
+    let entry = entry.because(why).with("of", of.as_str()).with("retire_now", retire_now);
+    operator.announce(entry).await?;
+    app.rotate_signing(of, retire_now).await?;
+    ok(&app.published(of))
 }

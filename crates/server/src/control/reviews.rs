@@ -16,7 +16,7 @@ use super::{Paging, Why, announce, enter, may_enter, needed, not_there, time};
 use crate::{
     App, approved,
     ask::{Ask, ok},
-    data::reviews::{self as shown, Decide, Edit, named},
+    data::reviews::{self as shown, Decide, Edit, Settle, named},
     fault::Fault,
 };
 
@@ -105,8 +105,25 @@ pub(crate) async fn decide(
     let decision = Decide::new(approve, digest, why.clone()).by(by)?;
     let scope = enter(&app, &operator, &ask, action, id, &why).await?;
     let decided = app.reviews.of(&scope).decide(id, decision).await?;
-    approved::carry_out(&app, &scope, &decided).await;
+    approved::carry_out(&app, &scope, &decided);
     ok(&shown::shown(&decided))
+}
+
+/// Says how a write went of which nothing else could find that out.
+pub(crate) async fn settle(
+    app: Arc<App>,
+    operator: Operator,
+    mut ask: Ask,
+) -> Result<Response, Fault> {
+    let mut settle: Settle = ask.json(&app).await?;
+    let why = needed(&ask, settle.reason.take())?;
+    settle.reason = Some(why.clone());
+    let id = named(&ask)?;
+    may_enter(&operator, "review.settle").await?;
+    let finding = settle.by(operator.actor().to_string())?;
+    let scope = enter(&app, &operator, &ask, "review.settle", id, &why).await?;
+    let settled = shown::found_out(&app, &scope, id, finding).await?;
+    ok(&shown::shown(&settled))
 }
 
 /// Puts other arguments in place of those that were asked for. Nobody has allowed these yet.
@@ -176,7 +193,7 @@ pub(crate) async fn doubtful(
     ok(&told)
 }
 
-pub(crate) async fn settle(
+pub(crate) async fn dismiss(
     app: Arc<App>,
     operator: Operator,
     mut ask: Ask,

@@ -25,7 +25,7 @@ use gate::{Hop, Permit};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::Full;
-use ids::{BoxFuture, json::Limits};
+use ids::{BoxFuture, json::Limits, planted};
 use parking_lot::Mutex;
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
@@ -33,6 +33,7 @@ use rmcp::transport::streamable_http_server::{
 use scope::{Scope, Write};
 
 pub(crate) use calls::Calls;
+pub(super) use mirror::Mirrored;
 pub(crate) use shown::value;
 pub(super) use waiting::decided;
 
@@ -98,13 +99,12 @@ pub(crate) async fn post(
     if let Kind::Notification = message.kind {
         return Ok(noticed(&app, &scope, &message));
     }
-    let shown = match schema(&app, &scope, &ask, &message).await {
-        Ok(shown) => shown,
-        Err(why) => {
-            app.gate.refuse(&scope, &hop, "request.malformed", &why).await;
-            return mismatched(&message, why);
-        }
-    };
+    if planted::is("mcp-described-before-the-gate")
+        && let Some(name) = message.tool()
+    {
+        let _ = app.tools.described(&scope, name).await;
+    }
+    let message = Arc::new(message);
     let place: Place = Arc::new(Mutex::new(Some(entered)));
     let said = Arc::new(OnceLock::new());
     let served = Served {
@@ -114,8 +114,8 @@ pub(crate) async fn post(
         request: ask.request,
         call: message.call(&app, &scope, &ask)?.map(Arc::new),
         id: message.id(),
-        message: Arc::new(message),
-        shown: shown.map(Arc::new),
+        mirrored: Mirrored::of(ask.headers(), &message),
+        message,
         place: Arc::clone(&place),
         said: Arc::clone(&said),
     };
@@ -137,7 +137,7 @@ pub(crate) async fn other(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Resul
 
 /// Whether a browser's page may speak to us. What is no browser says nothing of its origin.
 fn origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Fault> {
-    if ids::planted::is("mcp-origin-unchecked") {
+    if planted::is("mcp-origin-unchecked") {
         return Ok(());
     }
     let same = |origin: &HeaderValue| {
@@ -193,27 +193,6 @@ fn noticed(app: &App, scope: &Scope<Write>, message: &Message) -> Response {
     let mut response = Response::new(Outgoing::empty());
     *response.status_mut() = http::StatusCode::ACCEPTED;
     response
-}
-
-/// The tool that a call names, as its caller sees it, where headers have to be held against it.
-async fn schema(
-    app: &App,
-    scope: &Scope<Write>,
-    ask: &Ask,
-    message: &Message,
-) -> Result<Option<tools::Described>, String> {
-    let Some(name) = message.tool() else { return Ok(None) };
-    let mirrored = mirror::has_parameters(ask.headers());
-    if !mirrored && !message.is_modern(ask.headers()) {
-        return Ok(None);
-    }
-    let shown = match app.tools.described(scope, name).await {
-        Ok(shown) => shown,
-        Err(_) if !mirrored => None,
-        Err(error) => return Err(format!("Mcp-Param headers cannot be held against it: {error}")),
-    };
-    mirror::parameters(ask.headers(), message, shown.as_ref().map(|shown| &shown.input))?;
-    Ok(shown)
 }
 
 /// What the SDK answers, through a server that is made for this message alone.

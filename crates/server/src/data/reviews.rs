@@ -12,7 +12,7 @@ use ids::{
     json::{self as strict, Json},
     text,
 };
-use reviews::{Decision, Review, State};
+use reviews::{Decision, Finding, Review, State};
 use scope::{AuditSink as _, Entry, Scope, Write};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
@@ -55,6 +55,17 @@ pub(crate) struct Decide {
     reason: Option<String>,
 }
 
+/// How a write went of which that was not known.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settle {
+    /// Whether it was done.
+    done: bool,
+    /// Of what the person saw, as the review says it.
+    digest: String,
+    pub(crate) reason: Option<String>,
+}
+
 /// Other arguments in place of those that were asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,16 +83,28 @@ impl Decide {
     /// What was decided, by whom.
     pub(crate) fn by(self, by: String) -> Result<Decision, Fault> {
         let Self { approve, digest, reason } = self;
-        let digest = text::unhex(&digest)
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| Fault::malformed("`digest` is the review's, 64 hexadecimal digits"))?;
-        Ok(Decision { by, approve, reason: fit(reason)?, digest })
+        Ok(Decision { by, approve, reason: fit(reason)?, digest: seen(&digest)? })
     }
 
     /// What stands in a log.
     pub(crate) const fn action(approve: bool) -> &'static str {
         if approve { "review.approve" } else { "review.deny" }
     }
+}
+
+impl Settle {
+    /// What was found out, by whom.
+    pub(crate) fn by(self, by: String) -> Result<Finding, Fault> {
+        let Self { done, digest, reason } = self;
+        Ok(Finding { by, done, reason: fit(reason)?, digest: seen(&digest)? })
+    }
+}
+
+/// The digest of what a person saw.
+fn seen(digest: &str) -> Result<[u8; 32], Fault> {
+    text::unhex(digest)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| Fault::malformed("`digest` is the review's, 64 hexadecimal digits"))
 }
 
 /// The review of the path. What is no id names nothing.
@@ -160,8 +183,42 @@ pub(crate) async fn decide(
         Ok::<_, Fault>(decided)
     });
     let decided = decided.await?;
-    approved::carry_out(&app, &scope, &decided).await;
+    approved::carry_out(&app, &scope, &decided);
     ok(&shown(&decided))
+}
+
+/// Says how a write went of which nothing else could find that out.
+pub(crate) async fn settle(
+    app: Arc<App>,
+    scope: Scope<Write>,
+    mut ask: Ask,
+) -> Result<Response, Fault> {
+    let id = named(&ask)?;
+    let (settle, hop, _held) = said::<Settle>(&app, &scope, &mut ask, DECISION).await?;
+    let finding = settle.by(scope.actor().to_string())?;
+    let settled = app.gate.pass(&scope, hop, |pass| async {
+        let settled = found_out(&app, &scope, id, finding).await?;
+        pass.complete();
+        Ok::<_, Fault>(settled)
+    });
+    ok(&shown(&settled.await?))
+}
+
+/// Settles it, and puts on record first what was said, by whom: of what may be said alone.
+pub(crate) async fn found_out(
+    app: &App,
+    scope: &Scope<Write>,
+    id: RandomId,
+    finding: Finding,
+) -> Result<Review, Fault> {
+    app.reviews.of(scope).may_settle(id, &finding).await?;
+    let action = if finding.done { "review.done" } else { "review.not_done" };
+    let mut entry = Entry::allowed(&finding.by, action, id);
+    if let Some(reason) = &finding.reason {
+        entry = entry.because(reason);
+    }
+    app.audit.record(scope, entry).await?;
+    Ok(app.tools.settle(scope, id, finding).await?)
 }
 
 /// Puts other arguments in place of those that were asked for. Nobody has allowed these yet.

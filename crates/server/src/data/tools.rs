@@ -80,17 +80,27 @@ pub(crate) async fn call(
     ask: tools::Ask,
     progress: Progress,
 ) -> Result<Answer, Error> {
-    call_in(app, scope, ask, Round::default(), progress).await
+    call_in(app, scope, ask, InMcp::default(), progress).await
 }
 
-/// The same, in one round of several.
+/// What a call says in MCP besides.
+#[derive(Default)]
+pub(super) struct InMcp<'a> {
+    /// Of which of several rounds it is.
+    pub(super) round: Round,
+    /// The headers that repeat its arguments.
+    pub(super) mirrored: Option<&'a mcp::Mirrored>,
+}
+
+/// The same, as it is said in MCP.
 pub(super) async fn call_in(
     app: &App,
     scope: &Scope<Write>,
     ask: tools::Ask,
-    round: Round,
+    InMcp { round, mirrored }: InMcp<'_>,
     progress: Progress,
 ) -> Result<Answer, Error> {
+    let name = ask.name.clone();
     let unprepared = app.tools.unprepared(&ask.name, ask.request);
     let prepared = match app.tools.prepare(scope, ask) {
         Ok(prepared) => prepared.in_round(round),
@@ -105,7 +115,14 @@ pub(super) async fn call_in(
         }
     };
     let hop = prepared.hop(scope);
-    app.gate.pass(scope, hop, |pass| app.tools.call(scope, pass, prepared, progress)).await
+    let call = |pass| async {
+        // What the tool declares is looked up for whoever may call it.
+        if let Some(mirrored) = mirrored {
+            mirrored.held(app, scope, &name).await?;
+        }
+        app.tools.call(scope, pass, prepared, progress).await
+    };
+    app.gate.pass(scope, hop, call).await
 }
 
 pub(crate) async fn get(app: Arc<App>, scope: Scope<Write>, ask: Ask) -> Result<Response, Fault> {

@@ -168,6 +168,66 @@ async fn headers_that_mirror_the_body_are_equal_to_it() {
 }
 
 #[tokio::test]
+async fn an_upstream_hears_nothing_of_a_call_that_the_gate_refuses() {
+    let rig = Rig::with(|settings| {
+        let path = settings.storage.keys.with_file_name("policies.cedar");
+        let forbids = r#"forbid (principal, action, resource == Bulkhead::Tool::"mcp_note");"#;
+        std::fs::write(&path, format!("permit (principal, action, resource);\n{forbids}")).unwrap();
+        settings.policy.file = Some(path);
+    })
+    .await;
+    rig.tooled("acme").await;
+    rig.crm.keep("acme-live", &account_of("acme"), "live", "canary");
+    let token = rig.token("acme", "live", ALL).await;
+    let called = async |tool: &str, more: &[(&str, &str)]| {
+        let call = modern("tools/call", json!({"name": tool, "arguments": {"id": "acme-live"}}));
+        let all = [MODERN, ("mcp-method", "tools/call"), ("mcp-name", tool)];
+        rig.mcp_with(&token, &[&all, more].concat(), call.to_string()).await
+    };
+    for more in [&[][..], &[("mcp-param-id", "acme-live")]] {
+        let refused = called("mcp_note", more).await.good().json();
+        assert_eq!(failure(&refused["result"]), "policy.denied", "{refused}");
+    }
+    assert!(rig.crm.asked().is_empty(), "{:?}", rig.crm.asked());
+    let good = called("mcp_count", &[]).await.good().json();
+    assert_eq!(failure(&good["result"]), "", "{good}");
+    // What is not declared is refused, once it is known what is.
+    let refused = called("mcp_count", &[("mcp-param-id", "acme-live")]).await;
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(-32020)));
+    let calls = rig.crm.asked();
+    let calls = calls.iter().filter(|asked| asked.body["method"] == "tools/call");
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_done_is_told_without_its_upstream() {
+    let rig = rig().await;
+    let minted = rig.minted("acme", "live", &[("scope", ALL), ("run", "run-1")]).await;
+    let token = minted["access_token"].as_str().unwrap();
+    let add = async |text: &str, more: &[(&str, &str)]| {
+        let call = modern("tools/call", json!({"name": "add_note", "arguments": {"text": text}}));
+        let all = [MODERN, ("mcp-method", "tools/call"), ("mcp-name", "add_note")];
+        let reply = rig.mcp_with(token, &[&all, more].concat(), call.to_string()).await;
+        reply.good().json()["result"].clone()
+    };
+    let first = add("hello", &[]).await;
+    assert_eq!(failure(&first), "", "{first}");
+    // Now nobody can look up what the tool declares.
+    let at = "/admin/v1/tenants/acme/environments/live/credentials/crm";
+    rig.admin(Method::DELETE, at, Value::Null).await.good();
+    let again = add("hello", &[]).await;
+    assert_eq!(failure(&again), "", "{again}");
+    assert_eq!(again["_meta"]["bulkhead/duplicate"], true, "{again}");
+    assert_eq!(again["_meta"]["bulkhead/receipt"], first["_meta"]["bulkhead/receipt"]);
+    // A header that cannot be held lets nothing through, nor is anything new sent.
+    for (text, more) in [("hello", &[("mcp-param-text", "hello")][..]), ("new", &[])] {
+        let refused = add(text, more).await;
+        assert_eq!(failure(&refused), "tool.no_credential", "{refused}");
+    }
+    assert_eq!(rig.crm.writes().len(), 1);
+}
+
+#[tokio::test]
 async fn a_page_of_another_origin_may_not_speak() {
     let rig = rig().await;
     let token = rig.token("acme", "live", ALL).await;
@@ -302,7 +362,7 @@ async fn a_write_that_waits_says_for_what_and_is_waited_for() {
     theirs["requestState"] = json!(state);
     let call = modern("tools/call", theirs).to_string();
     let refused = rig.mcp_with(&other, &headers, call).await.good().json();
-    assert_eq!(failure(&refused["result"]), "tool.handle", "{refused}");
+    assert_eq!(refused["error"]["data"]["code"], "tool.handle", "{refused}");
     assert!(rig.crm.writes().is_empty());
 }
 

@@ -188,8 +188,7 @@ impl World {
         let receipt = text(&receipts["items"][0], "intent");
         rig.crm.keep("acme-note", "acct-acme", "live", "canary");
         rig.get(&victim, "/tools/crm/notes/acme-note").await;
-        let quarantine = rig.admin(Method::GET, "/admin/v1/quarantine", Value::Null).await.good();
-        let quarantined = text(&quarantine.json()["items"][0], "id");
+        let quarantined = text(&rig.quarantined().await.json()["items"][0], "id");
         let events = format!("/v1/runs/{run}/events");
         // Events are written behind the answer.
         while rig.get(&victim, &events).await.status != 200 {}

@@ -7,7 +7,7 @@ use bulkhead_server::{Settings, routes::Plane};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::rig::{ALL, Reply, Rig, account_of};
+use super::rig::{ALL, Reply, Rig, account_of, log};
 
 const NEVER: &str = "00000000000000000000000000000007";
 
@@ -88,6 +88,12 @@ async fn a_write_waits_until_a_person_allows_it_and_is_done_once() {
     assert_eq!(rig.crm.writes().len(), 1);
     refund(&rig, &agent, "canary five", Some(id(&review))).await;
     assert_eq!(rig.crm.writes().len(), 1);
+    let used = rig.get(&person, &format!("/v1/reviews/{}", id(&review))).await.good().json();
+    assert_eq!(
+        (&used["used_for"], &used["account"]),
+        (&used["intent"], &json!(account_of("acme")))
+    );
+    assert!(used["used_for"].is_string(), "{used}");
     let log = json!(rig.audit("acme", "live").await).to_string();
     assert!(log.contains("review.approve") && !log.contains("canary five"), "{log}");
 }
@@ -282,8 +288,8 @@ async fn what_is_in_quarantine_is_for_operators_and_each_look_is_on_record() {
     let agent = rig.token("acme", "live", ALL).await;
     rig.crm.keep("globex-1", &account_of("globex"), "live", "canary of globex");
     let withheld = rig.get(&agent, "/tools/crm/notes/globex-1").await;
-    withheld.refused(502, "tool.result_out_of_scope");
-    let listed = rig.admin(Method::GET, "/admin/v1/quarantine", Value::Null).await.good();
+    withheld.refused(404, "tool.no_record");
+    let listed = rig.quarantined().await;
     assert!(!listed.text().contains("canary"));
     let one = listed.json()["items"][0].clone();
     assert_eq!((&one["kind"], &one["found_on"]["tenant"]), (&json!("quarantine"), &json!("acme")));
@@ -380,4 +386,129 @@ async fn bulkhead_itself_does_what_was_allowed_whatever_became_of_the_token() {
     tokio::time::timeout(Duration::from_secs(30), done).await.unwrap();
     assert_eq!(rig.crm.writes().len(), 1);
     assert_eq!(rig.crm.writes()[0]["account_id"], account_of("acme"));
+}
+
+/// What was allowed and could not be done then, the next start takes up: exactly that, once.
+#[tokio::test]
+async fn what_was_allowed_is_taken_up_at_the_next_start() {
+    let mut rig = rig_with(|settings| {
+        let refund = settings.tools.contracts.iter_mut().find(|tool| tool.name == "refund");
+        refund.unwrap().approval.execute = true;
+        settings.limits.hops_per_tenant = 1;
+    })
+    .await;
+    rig.crm.keep("acme-live", &account_of("acme"), "live", "canary");
+    let agent = rig.token("acme", "live", ALL).await;
+    let review = waits(&rig, &agent, "five").await;
+    let mut slow = Box::pin(rig.get(&agent, "/tools/crm/slow/acme-live"));
+    tokio::select! {
+        reply = &mut slow => panic!("{}", reply.text()),
+        () = rig.crm.holding() => {}
+    }
+    // The tenant's one place is taken.
+    let body = json!({"approve": true, "digest": review["digest"], "reason": "ticket 4711"});
+    let path = format!("{}/decide", of_operator(&review));
+    rig.admin(Method::POST, &path, body).await.good();
+    let is_told =
+        |line: &str| line.contains("could not be carried out") && line.contains(id(&review));
+    let told = async {
+        while !log().text().lines().any(is_told) {
+            rig.admin(Method::GET, "/admin/v1/status", Value::Null).await.good();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
+    assert!(rig.crm.writes().is_empty());
+    rig.crm.release();
+    slow.await.good();
+
+    rig.stop().await;
+    assert!(rig.crm.writes().is_empty());
+    rig.clock.advance(Duration::from_secs(61));
+    rig.serve_again().await;
+    let done = async {
+        let path = of_operator(&review);
+        while rig.admin(Method::GET, &path, Value::Null).await.good().json()["state"] != "used"
+            || rig.crm.writes().is_empty()
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), done).await.unwrap();
+    rig.stop().await;
+    rig.clock.advance(Duration::from_secs(1_000));
+    rig.serve_again().await;
+    rig.stop().await;
+    let writes = rig.crm.writes();
+    assert_eq!((writes.len(), &writes[0]["text"]), (1, &json!("five")));
+    assert_eq!(writes[0]["account_id"], account_of("acme"));
+}
+
+#[tokio::test]
+async fn a_person_says_how_a_write_went_that_nothing_else_knows() {
+    let rig = rig_with(|settings| {
+        let refund = settings.tools.contracts.iter().find(|tool| tool.name == "refund");
+        let mut losing = serde_json::to_value(refund.unwrap()).unwrap();
+        (losing["name"], losing["mode"]) = (json!("lose"), json!("execute"));
+        losing["request"]["path"] = json!("/lost");
+        settings.tools.contracts.push(serde_json::from_value(losing).unwrap());
+    })
+    .await;
+    let agent = rig.token("acme", "live", ALL).await;
+    let person = approver(&rig, "acme", "reviews:*").await;
+    let lose = async |text: &str| {
+        let headers = [("content-type", "application/json")];
+        let body = json!({"text": text}).to_string();
+        rig.call(&agent, Method::POST, "/tools/crm/lost", &headers, body).await
+    };
+    let asks = async || {
+        let listed = rig.get(&person, "/v1/reviews").await.good().json();
+        let mut items = listed["items"].as_array().unwrap().iter();
+        let open = items.find(|review| review["state"] == "open").unwrap();
+        rig.get(&person, &format!("/v1/reviews/{}", id(open))).await.good().json()
+    };
+    let settle = async |token: &str, review: &Value, done: bool| {
+        let body = json!({"done": done, "digest": review["digest"], "reason": "in the ledger"});
+        rig.ask(token, "POST", &format!("/v1/reviews/{}/settle", id(review)), body).await
+    };
+    lose("canary one").await.refused(409, "tool.outcome_unknown");
+    let review = asks().await;
+    assert_eq!((&review["kind"], &review["state"]), (&json!("unknown"), &json!("open")));
+    assert_eq!(review["account"], account_of("acme"));
+    for approve in [true, false] {
+        decide(&rig, &person, &review, approve).await.refused(409, "review.kind");
+    }
+    settle(&agent, &review, false).await.refused(403, "review.same_person");
+    let theirs = approver(&rig, "globex", "reviews:*").await;
+    settle(&theirs, &review, false).await.refused(404, "review.missing");
+    let unseen = json!({"id": review["id"], "digest": "0".repeat(64)});
+    settle(&person, &unseen, false).await.refused(409, "review.other");
+    // Nobody stands in the log with what it may not say.
+    let log = json!(rig.audit("acme", "live").await).to_string();
+    assert!(!log.contains("review.not_done"), "{log}");
+    let settled = settle(&person, &review, true).await.good().json();
+    assert_eq!(
+        (&settled["state"], &settled["decisions"][0]["done"]),
+        (&json!("closed"), &json!(true))
+    );
+    settle(&person, &review, false).await.refused(409, "review.settled");
+    // It is not done again.
+    lose("canary one").await.good();
+    assert_eq!(rig.crm.writes().len(), 1);
+    let receipts = rig.get(&agent, "/v1/receipts").await.good().json();
+    assert_eq!(receipts["items"].as_array().unwrap().len(), 1, "{receipts}");
+
+    lose("two").await.refused(409, "tool.outcome_unknown");
+    let review = asks().await;
+    let path = format!("{}/settle", of_operator(&review));
+    let body =
+        |reason: Option<&str>| json!({"done": false, "digest": review["digest"], "reason": reason});
+    rig.admin(Method::POST, &path.replace("acme", "globex"), body(Some("x")))
+        .await
+        .refused(404, "review.missing");
+    rig.admin(Method::POST, &path, body(Some("not in the ledger"))).await.good();
+    lose("two").await.refused(409, "tool.outcome_unknown");
+    assert_eq!(rig.crm.writes().len(), 3, "what was not done is sent again");
+    let log = json!(rig.audit("acme", "live").await).to_string();
+    for action in ["review.done", "review.not_done", "tool.reconciled"] {
+        assert!(log.contains(action), "{action}");
+    }
+    assert!(!log.contains("canary one"), "{log}");
 }

@@ -182,9 +182,9 @@ async fn what_anybody_may_see() {
     let get =
         async |path: &str| rig.send(Plane::Data, Method::GET, path, &[], "").await.good().json();
     let keys = get("/.well-known/jwks.json").await;
-    // One of tokens, one of assertions and receipts.
+    // One of tokens, one of assertions, one of receipts.
     let all = keys["keys"].as_array().unwrap();
-    assert_eq!(all.len(), 2);
+    assert_eq!(all.len(), 3);
     assert!(all.iter().all(|key| key.get("d").is_none()));
     let resource = get("/.well-known/oauth-protected-resource").await;
     // Our own issuer is a name, and no place to go to.
@@ -197,7 +197,7 @@ async fn what_anybody_may_see() {
     let before = rig.token("acme", "live", ALL).await;
     let path = "/admin/v1/signing-keys/rotate";
     rig.admin(Method::POST, path, Value::Null).await.good();
-    assert_eq!(get("/.well-known/jwks.json").await["keys"].as_array().unwrap().len(), 3);
+    assert_eq!(get("/.well-known/jwks.json").await["keys"].as_array().unwrap().len(), 4);
     rig.get(&before, "/v1/models").await.good();
     let after = rig.token("acme", "live", ALL).await;
     let kid = |token: &str| token.split('.').next().unwrap().to_owned();

@@ -1,11 +1,16 @@
 //! Headers that repeat what the body says, so that something on the way can look at them. They
 //! have to be the same, or what was let through is not what is done.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue};
 use ids::json::Json;
+use scope::{Scope, Write};
+use tools::Error;
 
 use super::message::Message;
+use crate::App;
 
 pub(super) const METHOD: &str = "mcp-method";
 pub(super) const NAME: &str = "mcp-name";
@@ -66,47 +71,95 @@ fn version(headers: &HeaderMap, message: &Message) -> Result<(), String> {
     }
 }
 
-pub(super) fn has_parameters(headers: &HeaderMap) -> bool {
+fn has_parameters(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(PARAMETER))
 }
 
-/// Holds the headers of arguments against a call, by the schema that its caller sees: each has to
-/// be declared there (`x-mcp-header`), and to be what the body says.
-pub(super) fn parameters(
-    headers: &HeaderMap,
-    message: &Message,
-    schema: Option<&Json>,
-) -> Result<(), String> {
-    if ids::planted::is("mcp-mirrors-unheld") {
-        return Ok(());
-    }
-    let mut declared = Vec::new();
-    if let Some(schema) = schema {
-        annotated(schema, &mut Vec::new(), &mut declared);
-    }
-    for name in headers.keys().filter(|name| name.as_str().starts_with(PARAMETER)) {
-        let suffix = &name.as_str()[PARAMETER.len()..];
-        let stated = one(headers, name.as_str())?.map(plain).transpose()?;
-        let found = declared.iter().find(|(header, _)| header.eq_ignore_ascii_case(suffix));
-        let Some((_, path)) = found else {
-            return Err(format!("{name} mirrors no argument of this tool"));
-        };
-        let mut value = message.param("arguments");
-        for key in path {
-            value = value.and_then(|value| value.get(key));
+/// The headers of a call's arguments, and the arguments that they repeat. They are held against each
+/// other once the gate has let the call through: what the tool declares, its upstream says.
+#[derive(Clone, Debug)]
+pub(in crate::data) struct Mirrored {
+    headers: HeaderMap,
+    message: Arc<Message>,
+    /// Whether what is declared has to be there.
+    all: bool,
+}
+
+impl Mirrored {
+    /// Of a call of a tool, if it may have any.
+    pub(super) fn of(headers: &HeaderMap, message: &Arc<Message>) -> Option<Self> {
+        message.tool()?;
+        let all = message.is_modern(headers);
+        if !all && !has_parameters(headers) {
+            return None;
         }
-        let value = match value {
-            Some(Json::String(text)) => Some(text.clone()),
-            Some(value @ (Json::Bool(_) | Json::Number(_))) => {
+        let own = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAMETER));
+        let own = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Some(Self { headers: own, message: Arc::clone(message), all })
+    }
+
+    /// Holds them against each other, by the tool as its caller sees it. Where that cannot be had, no
+    /// header is held, and where there is none the call goes on: to send it needs the definition all
+    /// the same, and what became of it before is known without.
+    pub(in crate::data) async fn held(
+        &self,
+        app: &App,
+        scope: &Scope<Write>,
+        name: &str,
+    ) -> Result<(), Error> {
+        let shown = tokio::select! {
+            biased;
+            why = scope.ended() => Err(Error::Scope(why)),
+            shown = app.tools.described(scope, name) => shown,
+        };
+        let shown = match shown {
+            Err(_) if self.headers.is_empty() => return Ok(()),
+            shown => shown?,
+        };
+        self.by(shown.as_ref().map(|shown| &shown.input)).map_err(Error::Header)
+    }
+
+    /// Each header has to be declared in the schema (`x-mcp-header`), and to be what the body says.
+    fn by(&self, schema: Option<&Json>) -> Result<(), String> {
+        if ids::planted::is("mcp-mirrors-unheld") {
+            return Ok(());
+        }
+        let mut declared = Vec::new();
+        if let Some(schema) = schema {
+            annotated(schema, &mut Vec::new(), &mut declared);
+        }
+        for name in self.headers.keys() {
+            let suffix = &name.as_str()[PARAMETER.len()..];
+            let stated = one(&self.headers, name.as_str())?.map(plain).transpose()?;
+            let found = declared.iter().find(|(header, _)| header.eq_ignore_ascii_case(suffix));
+            let Some((_, path)) = found else {
+                return Err(format!("{name} mirrors no argument of this tool"));
+            };
+            if self.said(path) != stated {
+                return Err(format!("{name} is not what the body says"));
+            }
+        }
+        let missing = declared.iter().find(|(header, path)| {
+            let name = format!("{PARAMETER}{header}").to_ascii_lowercase();
+            !self.headers.contains_key(name) && self.said(path).is_some()
+        });
+        match missing {
+            Some((header, _)) if self.all => Err(format!("Mcp-Param-{header} has to be there")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the body says there, as it would stand in a header.
+    fn said(&self, path: &[&str]) -> Option<String> {
+        let arguments = self.message.param("arguments")?;
+        match path.iter().try_fold(arguments, |value, key| value.get(key))? {
+            Json::String(text) => Some(text.clone()),
+            value @ (Json::Bool(_) | Json::Number(_)) => {
                 Some(String::from_utf8_lossy(&value.to_vec()).into_owned())
             }
             _ => None,
-        };
-        if value != stated {
-            return Err(format!("{name} is not what the body says"));
         }
     }
-    Ok(())
 }
 
 /// Properties with `x-mcp-header`, reached through `properties` alone.
@@ -161,6 +214,11 @@ mod tests {
         map
     }
 
+    /// Those of the newest version.
+    fn modern(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        headers(&[&[(VERSION, MODERN)], pairs].concat())
+    }
+
     fn call() -> Message {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"søk",
             "arguments":{"region":"eu","deep":{"n":42}},
@@ -192,18 +250,30 @@ mod tests {
             "absent":{"x-mcp-header":"Absent"}}}"#;
         let schema = Json::parse(schema.as_bytes(), &Limits::default()).unwrap();
         for (pairs, good) in [
-            (&[][..], true),
+            (&[][..], false),
+            (&[("mcp-param-region", "eu")], false),
             (&[("mcp-param-region", "eu"), ("mcp-param-n", "42")], true),
-            (&[("mcp-param-region", "=?base64?ZXU=?=")], true),
+            (&[("mcp-param-region", "=?base64?ZXU=?="), ("mcp-param-n", "42")], true),
             (&[("mcp-param-region", "us")], false),
             (&[("mcp-param-region", "eu"), ("mcp-param-region", "us")], false),
             (&[("mcp-param-n", "43")], false),
             (&[("mcp-param-absent", "")], false),
             (&[("mcp-param-tenant", "acme")], false),
         ] {
-            let told = parameters(&headers(pairs), &call(), Some(&schema));
+            let mirrored = Mirrored::of(&modern(pairs), &Arc::new(call())).unwrap();
+            let told = mirrored.by(Some(&schema));
             assert_eq!(told.is_ok(), good, "{pairs:?} {told:?}");
         }
-        assert!(parameters(&headers(&[("mcp-param-region", "eu")]), &call(), None).is_err());
+        // In the older version nothing has to be there, and what is has to be right.
+        for (pairs, good) in
+            [(&[("mcp-param-region", "eu")], true), (&[("mcp-param-region", "us")], false)]
+        {
+            let mirrored = Mirrored::of(&headers(pairs), &Arc::new(call())).unwrap();
+            let told = mirrored.by(Some(&schema));
+            assert_eq!(told.is_ok(), good, "{pairs:?} {told:?}");
+        }
+        let mirrored =
+            Mirrored::of(&headers(&[("mcp-param-region", "eu")]), &Arc::new(call())).unwrap();
+        assert!(mirrored.by(None).is_err());
     }
 }

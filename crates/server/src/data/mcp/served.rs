@@ -13,12 +13,11 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
-        ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
-        InputRequiredResult, JsonObject, ListPromptsResult, ListResourceTemplatesResult,
-        ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
-        ProgressToken, PromptsCapability, ProtocolVersion, ReadResourceRequestParams,
-        ReadResourceResponse, ReadResourceResult, ResourcesCapability, ServerCapabilities,
-        ServerConfig, Tool,
+        ErrorCode, GetPromptRequestParams, GetPromptResponse, Implementation, InputRequiredResult,
+        JsonObject, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+        ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+        PromptsCapability, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
+        ReadResourceResult, ResourcesCapability, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
 };
@@ -26,12 +25,13 @@ use scope::{Scope, Write};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tools::{Answer, Completes, Described, Error, Note, Offer, Progress, Round};
+use tools::{Answer, Completes, Error, FaultKind, Note, Offer, Progress, Round};
 
 use super::{
     Place,
     message::{Call, Message, RpcId},
-    mirror, shown, waiting,
+    mirror::{self, Mirrored},
+    shown, waiting,
 };
 use crate::{App, data::tools as calling, fault::Fault};
 
@@ -60,8 +60,8 @@ pub(super) struct Served {
     /// The call that it is.
     pub(super) call: Option<Arc<Call>>,
     pub(super) id: Option<RpcId>,
-    /// The tool that is called, as this caller sees it.
-    pub(super) shown: Option<Arc<Described>>,
+    /// Of a call: the headers that repeat its arguments.
+    pub(super) mirrored: Option<Mirrored>,
     pub(super) place: Place,
     /// The code of a refusal, for the log and the figures.
     pub(super) said: Arc<OnceLock<&'static str>>,
@@ -79,6 +79,15 @@ impl Served {
         ErrorData::new(code, fault.message, Some(json!({"code": fault.code})))
     }
 
+    /// What is said to a caller that would have to declare more, as the protocol has it.
+    fn undeclared(&self, what: &'static str) -> ErrorData {
+        let kind = FaultKind::Undeclared(what);
+        let refused = self.refused(Error::from(tools::Fault { kind, sent: true }).into());
+        let needs = json!({"code": "tool.undeclared", "requiredCapabilities": {what: {}}});
+        let code = ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY;
+        ErrorData::new(code, refused.message, Some(needs))
+    }
+
     /// Calls the tool, and waits for a person where its caller wants that.
     async fn called(&self, call: &Call, modern: bool, progress: Progress) -> Outcome {
         let mut ask = call.ask.clone();
@@ -88,7 +97,7 @@ impl Served {
             return Outcome::Failed(scope::Error::Mismatch(why.clone()).into());
         }
         let waits = call.state.as_ref().filter(|state| state.starts_with(waiting::MARK));
-        let mut round = self.round(call, modern);
+        let mut round = self.round(modern);
         if let Some(state) = waits {
             round.state = None;
             match waiting::opened(&self.app, &self.scope, &ask.name, state).await {
@@ -104,8 +113,9 @@ impl Served {
                 return Outcome::Later(state.clone());
             }
         }
+        let said = calling::InMcp { round, mirrored: self.mirrored.as_ref() };
         let failed =
-            match calling::call_in(&self.app, &self.scope, ask.clone(), round, progress.clone())
+            match calling::call_in(&self.app, &self.scope, ask.clone(), said, progress.clone())
                 .await
             {
                 Ok(answer) => return Outcome::Answered(Box::new(answer)),
@@ -131,14 +141,14 @@ impl Served {
     }
 
     /// What this caller can be asked for by an upstream, and what it was asked for before.
-    fn round(&self, call: &Call, modern: bool) -> Round {
+    fn round(&self, modern: bool) -> Round {
         if !modern {
             return Round::default();
         }
         Round {
             capabilities: self.message.meta(CAPABILITIES).cloned(),
             responses: self.message.param("inputResponses").cloned(),
-            state: call.state.clone(),
+            state: self.message.state().map(str::to_owned),
         }
     }
 
@@ -167,7 +177,12 @@ impl Served {
         if let Some(found) = found.as_object_mut() {
             found.entry("resultType").or_insert_with(|| "complete".into());
         }
-        serde_json::from_value(found).map_err(|_| {
+        self.meant(found)
+    }
+
+    /// What an upstream said, as the SDK has it.
+    fn meant<T: DeserializeOwned>(&self, said: serde_json::Value) -> Result<T, ErrorData> {
+        serde_json::from_value(said).map_err(|_| {
             let why = "the upstream's answer makes no sense in its protocol";
             self.refused(Fault::new("upstream.malformed", why))
         })
@@ -196,15 +211,23 @@ impl Served {
             Outcome::Later(state) => Ok(InputRequiredResult::from_request_state(state).into()),
             // What an upstream asks for, its own caller is asked for.
             Outcome::Failed(Error::InputRequired(asks)) if modern => {
-                let asks = serde_json::from_value(shown::value(*asks));
-                let asks: InputRequiredResult = asks.map_err(|_| {
-                    let why = "the upstream's answer makes no sense in its protocol";
-                    self.refused(Fault::new("upstream.malformed", why))
-                })?;
+                let asks: InputRequiredResult = self.meant(shown::value(*asks))?;
                 Ok(asks.into())
             }
-            // No tool of that name is no failure of a tool.
-            Outcome::Failed(error @ Error::Unknown) => Err(self.refused(error.into())),
+            Outcome::Failed(Error::Header(why)) => {
+                let fault = Fault::malformed(why);
+                let _ = self.said.set(fault.code);
+                let data = json!({"code": fault.code});
+                Err(ErrorData::new(ErrorCode::HEADER_MISMATCH, fault.message, Some(data)))
+            }
+            Outcome::Failed(Error::Upstream(tools::Fault {
+                kind: FaultKind::Undeclared(what),
+                ..
+            })) => Err(self.undeclared(what)),
+            // No tool of that name is no failure of a tool, and a state that is none neither.
+            Outcome::Failed(error @ (Error::Unknown | Error::Handle(_))) => {
+                Err(self.refused(error.into()))
+            }
             Outcome::Failed(error) => {
                 let waiting = shown::waiting(&error);
                 let fault = Fault::from(error);
@@ -247,10 +270,6 @@ impl ServerHandler for Served {
         ProtocolVersion::KNOWN_VERSIONS.iter().filter(spoken).cloned().collect::<Vec<_>>().into()
     }
 
-    fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.shown.as_deref().filter(|shown| shown.name == name).cloned().map(shown::tool)
-    }
-
     async fn list_tools(
         &self,
         asked: Option<PaginatedRequestParams>,
@@ -289,8 +308,7 @@ impl ServerHandler for Served {
         let (Some(call), Some(id)) = (&self.call, &self.id) else {
             return Err(self.refused(Fault::malformed("this is no call of a tool")));
         };
-        let version = context.protocol_version();
-        let modern = version.is_some_and(|version| version.as_str() >= mirror::MODERN);
+        let modern = is_modern(&context);
         let running = self.app.calls.begin(&self.scope, id.clone());
         let token = context.meta.get_progress_token();
         let (progress, mut notes) = noted(token.is_some());
@@ -337,7 +355,8 @@ impl ServerHandler for Served {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let uri = self.said("uri")?;
-        let found: ReadResourceResult = self.offered(&context, Offer::Resource(uri)).await?;
+        let found = self.offered(&context, Offer::Resource(uri)).await;
+        let found: ReadResourceResult = found.map_err(|error| named(error, uri))?;
         Ok(ReadResourceResponse::Complete(found))
     }
 
@@ -357,9 +376,13 @@ impl ServerHandler for Served {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         let (name, arguments) = (self.said("name")?, self.message.param("arguments"));
-        let offer = Offer::Prompt { name, arguments: arguments.cloned() };
-        let found: GetPromptResult = self.offered(&context, offer).await?;
-        Ok(GetPromptResponse::Complete(found))
+        let round = self.round(is_modern(&context));
+        let offer = Offer::Prompt { name, arguments: arguments.cloned(), round };
+        let found: serde_json::Value = self.offered(&context, offer).await?;
+        Ok(match found["resultType"] == "input_required" {
+            true => GetPromptResponse::InputRequired(self.meant(found)?),
+            false => GetPromptResponse::Complete(self.meant(found)?),
+        })
     }
 
     async fn complete(
@@ -403,6 +426,21 @@ async fn tell(context: &RequestContext<RoleServer>, token: Option<&ProgressToken
     said.message = note.message;
     // Whoever is gone needs no note; the call ends by itself.
     let _ = context.peer.notify_progress(said).await;
+}
+
+/// Whether the version is one in which an upstream may ask back by its answer.
+fn is_modern(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|version| version.as_str() >= mirror::MODERN)
+}
+
+/// An error about a resource that is not there names it, as its caller did.
+fn named(mut error: ErrorData, uri: &str) -> ErrorData {
+    if error.code == ErrorCode::INVALID_PARAMS
+        && let Some(data) = error.data.as_mut().and_then(|data| data.as_object_mut())
+    {
+        data.insert("uri".to_owned(), uri.into());
+    }
+    error
 }
 
 fn unwanted() -> ErrorData {

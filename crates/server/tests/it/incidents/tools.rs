@@ -77,7 +77,7 @@ async fn id_resolve() {
         assert_eq!(shown, name != "fail_note", "{name}: {own}");
         rig.crm_goes_on();
         let result = rig.tool(&b, name, json!({"id": "acme-0"})).await;
-        assert_eq!(failure(&result), "tool.result_out_of_scope", "{name}: {result}");
+        assert_eq!(failure(&result), "tool.no_record", "{name}: {result}");
         assert!(!result.to_string().contains("canary-acme"), "{name}: {result}");
     }
     let staging = rig.token("acme", "staging", ALL).await;
@@ -192,7 +192,7 @@ async fn cached_errors() {
     let b = rig.token("globex", "live", ALL).await;
     for _ in 0..2 {
         let foreign = rig.tool(&b, "fail_note", json!({"id": "acme-0"})).await;
-        assert_eq!(failure(&foreign), "tool.result_out_of_scope", "{foreign}");
+        assert_eq!(failure(&foreign), "tool.no_record", "{foreign}");
         assert!(!foreign.to_string().contains("canary-acme"), "{foreign}");
         let own = rig.tool(&b, "fail_note", json!({"id": "globex-0"})).await;
         assert_eq!(own["isError"], true, "{own}");
@@ -258,8 +258,8 @@ async fn injection_egress() {
         assert!(asked.secret.contains("acme"), "{asked:?}");
         assert!(!asked.body.to_string().contains("canary-globex"), "{asked:?}");
     }
-    let log = json!(rig.audit("acme", "live").await).to_string();
-    assert!(log.contains("tool.result_out_of_scope") && !log.contains("canary-globex"), "{log}");
+    let log = rig.audit_of_withheld("acme", "live").await;
+    assert!(!log.contains("canary-globex"), "{log}");
     let metrics = rig.admin(Method::GET, "/metrics", Value::Null).await.good().text();
     assert!(!metrics.contains("canary") && !metrics.contains("SYSTEM"));
     let ready = rig.send(Plane::Data, Method::GET, "/health/ready", &[], "").await;

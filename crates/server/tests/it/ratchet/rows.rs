@@ -98,6 +98,8 @@ pub(super) const TESTED: &[Row] = &[
     (Data, "GET", "/v1/reviews", "", 200),
     (Data, "GET", "/v1/reviews/{id}", "", 200),
     // Whoever asked may take it back, and no more.
+    // It waits for an approval: no outcome is in question.
+    (Data, "POST", "/v1/reviews/{id}/settle", r#"{"done":true,"digest":"$digest"}"#, 409),
     (Data, "POST", "/v1/reviews/{id}/edit", r#"{"arguments":{"text":"canary"}}"#, 403),
     (Data, "POST", "/v1/reviews/{id}/decide", r#"{"approve":false,"digest":"$digest"}"#, 200),
     (Data, "GET", "/.well-known/jwks.json", "", 200),
@@ -162,6 +164,7 @@ pub(super) const TESTED: &[Row] = &[
     (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews", "", 200),
     (Control, "GET", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}", "", 200),
     (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/decide", r#"{"approve":true,"digest":"$other"}"#, 200),
+    (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/settle", r#"{"done":true,"digest":"$other"}"#, 409),
     (Control, "POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/edit", r#"{"arguments":{"text":"canary"}}"#, 200),
     (Control, "GET", "/admin/v1/reviews", "", 200),
     (Control, "GET", "/admin/v1/quarantine", "", 200),

@@ -242,6 +242,12 @@ impl Crm {
                 let id = format!("note-{nth}");
                 self.write(&id, &body)
             }
+            // Done, and nobody is told.
+            ("POST", ["lost"]) => {
+                let mut lost = self.write("lost", &body);
+                *lost.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                lost
+            }
             ("PUT" | "PATCH", ["notes", id]) => self.write(id, &body),
             ("DELETE", ["notes", id]) => {
                 let account = asked("account_id");
