@@ -1,7 +1,7 @@
 //! `bulkhead keys …`: rotation.
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{
@@ -12,6 +12,27 @@ use crate::{
     admin::{Admin, segment},
     print::{Printer, field, progress},
 };
+
+/// What a key of the deployment signs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Signs {
+    /// Tenant tokens
+    Tokens,
+    /// What says to your own tools for whom a call is (`auth.kind` `assertion`)
+    Assertions,
+    /// Receipts of writes
+    Receipts,
+}
+
+impl Signs {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Assertions => "assertions",
+            Self::Receipts => "receipts",
+        }
+    }
+}
 
 /// Rotations; all of them while serving.
 #[derive(Debug, Subcommand)]
@@ -37,11 +58,18 @@ call this with --given, then remove the old line.")]
         #[command(flatten)]
         whom: Whom,
     },
-    /// Sign tokens under a new key; what the old one signed stays good until it expires
+    /// Sign tokens, assertions or receipts under a new key; what the old one signed stays good
+    #[command(after_help = "\
+Old keys stay in /.well-known/jwks.json until tokens and assertions that they signed have expired;
+those of receipts stay, the last 16. A receipt whose key is gone is signed again when it is read,
+while its write is on record (intent_days).")]
     #[command(name = "rotate-signing")]
     Signing {
-        /// Destroy the older keys at once: every token that they signed is void. For a key that
-        /// somebody else may have
+        /// What the key signs
+        #[arg(long, value_enum, default_value_t = Signs::Tokens)]
+        of: Signs,
+        /// Destroy the older keys at once: every token and assertion that they signed is void. For
+        /// a key that somebody else may have
         #[arg(long, requires = "reason")]
         retire_now: bool,
         /// Why; it is on the record
@@ -63,8 +91,9 @@ pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result
             let path = format!("/tenants/{tenant}/environments/{environment}/data-key/rotate");
             (path, "rotated the data key", object([why]))
         }
-        Command::Signing { retire_now, reason } => {
+        Command::Signing { of, retire_now, reason } => {
             let ask = object([
+                ("of", Some(json!(of.as_str()))),
                 ("retire_now", Some(json!(retire_now))),
                 ("reason", Some(json!(reason.as_deref().unwrap_or(BY_CLI)))),
             ]);

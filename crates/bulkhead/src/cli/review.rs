@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// List what waits, of all tenants; with a tenant, all of its reviews
     List {
         #[command(flatten)]
-        whom: Option<Whom>,
+        whose: Whose,
         #[command(flatten)]
         part: Part,
         /// Why you look; the tenant can read it in its audit log
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Approve(Decide),
     /// Refuse what is asked, or stop what was allowed and is not used yet
     Deny(Decide),
+    /// Say of a write whose outcome is not known whether it was done
+    #[command(after_help = SETTLE)]
+    Settle(Settle),
     /// Put other arguments in place of those that are asked for; earlier decisions are void
     #[command(after_help = "\
 Example:
@@ -55,6 +58,31 @@ On a terminal it is shown first, and asked for. Elsewhere say what you decide on
   bulkhead review approve 5d1e… -t acme -e live --digest 9f2c… --reason 'ticket 4711'
 
 The approval is for these arguments of this tool under the policies in force, until it expires.";
+
+const SETTLE: &str = "\
+Look at the upstream first: what was not done may be sent again.
+On a terminal the review is shown, and you are asked. Elsewhere say what you saw:
+  bulkhead review settle 5d1e… -t acme -e live --done --digest 9f2c… --reason 'it is in the ledger'
+
+What was done has a receipt from then on.";
+
+/// Whose reviews: everybody's, or those of one tenant's environment. The two go together.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Whose {
+    /// The tenant, by id or alias
+    #[arg(long, short, value_name = "TENANT", requires = "environment")]
+    tenant: Option<String>,
+    /// The environment
+    #[arg(long, short, value_name = "NAME", requires = "tenant")]
+    environment: Option<String>,
+}
+
+impl Whose {
+    fn whom(self) -> Option<Whom> {
+        let (tenant, environment) = self.tenant.zip(self.environment)?;
+        Some(Whom { tenant, environment })
+    }
+}
 
 /// What is in doubt.
 #[derive(Debug, Subcommand)]
@@ -112,6 +140,28 @@ pub(crate) struct Decide {
     reason: String,
 }
 
+/// How a write went.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("outcome").required(true).args(["done", "not_done"])))]
+pub(crate) struct Settle {
+    /// Its id
+    id: String,
+    #[command(flatten)]
+    whom: Whom,
+    /// It was done: never to be sent again
+    #[arg(long)]
+    done: bool,
+    /// It was not done: it may be sent again
+    #[arg(long)]
+    not_done: bool,
+    /// The digest of what you saw: nothing is said of something else
+    #[arg(long, value_name = "HEX")]
+    digest: Option<String>,
+    /// How you know; it stands in the review, and the tenant can read it in its audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
 /// An edit.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Edit {
@@ -129,13 +179,14 @@ pub(crate) struct Edit {
 
 pub(crate) async fn run(command: Command, admin: &Admin, out: Printer) -> Result<()> {
     match command {
-        Command::List { whom: None, part, .. } => pending(&part, admin, out).await,
-        Command::List { whom: Some(whom), part, reason } => {
-            of_tenant(&whom, &part, reason, admin, out).await
-        }
+        Command::List { whose, part, reason } => match whose.whom() {
+            None => pending(&part, admin, out).await,
+            Some(whom) => of_tenant(&whom, &part, reason, admin, out).await,
+        },
         Command::Show(one) => show(one, admin, out).await,
         Command::Approve(decide) => decided(decide, true, admin, out).await,
         Command::Deny(decide) => decided(decide, false, admin, out).await,
+        Command::Settle(args) => settle(args, admin, out).await,
         Command::Edit(args) => edit(args, admin, out).await,
         Command::Quarantine(command) => quarantine(command, admin, out).await,
     }
@@ -202,6 +253,7 @@ fn print_review(found: &Value, out: Printer) -> Result<()> {
         ("state", field(found, "state")),
         ("what", field(found, "what")),
         ("upstream", field(found, "upstream")),
+        ("account", field(found, "account")),
         ("why", field(found, "reason")),
         ("asked by", field(found, "asked_by")),
         ("workflow", field(found, "workflow")),
@@ -212,11 +264,16 @@ fn print_review(found: &Value, out: Printer) -> Result<()> {
         ("opened", time(found.get("opened"))),
         ("expires", time(found.get("expires"))),
         ("digest", field(found, "digest")),
+        ("write", field(found, "intent")),
+        ("used for", field(found, "used_for")),
     ])?;
     for one in found.get("decisions").and_then(Value::as_array).into_iter().flatten() {
-        let word = match (one.get("approved"), one.get("void")) {
-            (_, Some(Value::Bool(true))) => "void",
-            (Some(Value::Bool(true)), _) => "approved",
+        let is = |name| one.get(name).and_then(Value::as_bool);
+        let word = match (is("done"), is("approved"), is("void")) {
+            (Some(true), ..) => "said to be done",
+            (Some(false), ..) => "said not to be done",
+            (.., Some(true)) => "void",
+            (_, Some(true), _) => "approved",
             _ => "not approved",
         };
         let (by, at) = (field(one, "by"), time(one.get("at")));
@@ -256,7 +313,7 @@ async fn decided(decide: Decide, approve: bool, admin: &Admin, out: Printer) -> 
         None => {
             let found = admin.get(&at, &[("reason", reason.clone())]).await?;
             if approve {
-                confirm(&found, out)?;
+                confirm(&found, "Allow exactly this, once?", "not approved", out)?;
             }
             field(&found, "digest")
         }
@@ -270,6 +327,28 @@ async fn decided(decide: Decide, approve: bool, admin: &Admin, out: Printer) -> 
         _ => format!("{state} {what}"),
     };
     out.said(&done, print::tame(&told))
+}
+
+async fn settle(args: Settle, admin: &Admin, out: Printer) -> Result<()> {
+    let Settle { id, whom, done, not_done: _, digest, reason } = args;
+    let at = path(&whom, &id);
+    let digest = match digest {
+        Some(digest) => digest,
+        None => {
+            let found = admin.get(&at, &[("reason", reason.clone())]).await?;
+            let asks = if done { "Was exactly this done?" } else { "Was this not done, for sure?" };
+            confirm(&found, asks, "not settled", out)?;
+            field(&found, "digest")
+        }
+    };
+    let ask = json!({"done": done, "digest": digest, "reason": reason});
+    let settled = admin.post(&format!("{at}/settle"), &ask).await?;
+    let what = field(&settled, "what");
+    let told = match done {
+        true => format!("settled {what}: it was done, and has a receipt"),
+        false => format!("settled {what}: it was not done, and may be sent again"),
+    };
+    out.said(&settled, print::tame(&told))
 }
 
 async fn edit(args: Edit, admin: &Admin, out: Printer) -> Result<()> {
@@ -287,23 +366,23 @@ async fn edit(args: Edit, admin: &Admin, out: Printer) -> Result<()> {
     out.said(&done, print::tame(&format!("edited {what}: it waits for approval as {digest}")))
 }
 
-/// Shows what would be allowed, and asks.
-fn confirm(found: &Value, out: Printer) -> Result<()> {
+/// Shows what is decided on, and asks.
+fn confirm(found: &Value, asks: &str, otherwise: &str, out: Printer) -> Result<()> {
     if !std::io::stdin().is_terminal() || out.is_json() {
         return Err(Fault::usage("say what you decide on: --digest")
-            .advise("`bulkhead review show` says it, with everything that would be done")
+            .advise("`bulkhead review show` says it, with everything that is in it")
             .into());
     }
     print_review(found, out)?;
     let mut err = std::io::stderr().lock();
-    write!(err, "Allow exactly this, once? Type yes to go on: ")?;
+    write!(err, "{asks} Type yes to go on: ")?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
     if answer.trim() == "yes" {
         return Ok(());
     }
-    Err(Fault::failed("not approved").into())
+    Err(Fault::failed(otherwise.to_owned()).into())
 }
 
 async fn quarantine(command: Quarantine, admin: &Admin, out: Printer) -> Result<()> {
@@ -356,7 +435,32 @@ async fn quarantine(command: Quarantine, admin: &Admin, out: Printer) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn reviews_are_listed_of_everybody_or_of_one() {
+        for (line, one) in [
+            ("review list", Some(false)),
+            ("review list -t acme -e live", Some(true)),
+            ("review list -t acme", None),
+            ("review list -e live", None),
+        ] {
+            let typed = Typed::try_parse_from(line.split(' ')).ok().map(|typed| typed.command);
+            let got = typed.map(|command| match command {
+                Command::List { whose, .. } => whose.whom().is_some(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(got, one, "{line}");
+        }
+    }
 
     #[test]
     fn nothing_hides_in_what_is_shown() {

@@ -136,7 +136,7 @@ async fn refused(stage: &Stage, rows: &mut Rows) -> Result<()> {
             "a tool answers acme with globex's invoice",
             "get_invoice",
             json!({ "id": INVOICES[1].1 }),
-            "tool.result_out_of_scope",
+            "tool.no_record",
         ),
         (
             "acme's model pays back 700 €, where 500 are allowed",
