@@ -4,5 +4,6 @@
 mod it {
     mod app;
     mod examples;
+    mod flaws;
     mod mcp;
 }

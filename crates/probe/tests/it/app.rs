@@ -1,11 +1,12 @@
 //! The application: each flaw is found by its check, and by no other; the twin is isolated.
 
 use bulkhead_probe::{
-    Depth, Finding, Options, Report, Silent, Verdict,
+    Depth, Options, Report, Silent, Verdict,
     demo::{Flaw, Flaws, Stack, flaws},
     run,
 };
-use futures_util::{StreamExt as _, stream};
+
+use crate::it::flaws::{each_is_found, line, seeds, told};
 
 /// The application, and its documents behind a cache.
 const TARGETS: [&str; 2] = ["agent", "cdn"];
@@ -17,16 +18,6 @@ async fn probed(flaws: Flaws, targets: &[&str], seed: u64, allow_flood: bool) ->
     plan.budget.requests = 100_000;
     let options = Options { depth: Depth::Quick, allow_flood, seed, ..Options::default() };
     run(&plan, options, &Silent).await.expect("a report")
-}
-
-fn line(finding: &Finding) -> String {
-    let (verdict, check) = (finding.verdict.label(), finding.check.id);
-    let (place, summary, ms) = (&finding.place, &finding.summary, finding.milliseconds);
-    format!("{verdict:10} {check:18} {place:16} {ms:5} ms  {summary}")
-}
-
-fn told(report: &Report) -> String {
-    report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn own() -> impl Iterator<Item = &'static Flaw> {
@@ -55,40 +46,16 @@ fn floods() -> bool {
 
 const FLOOD: &str = "noisy-neighbour";
 
-fn seeds() -> std::ops::Range<u64> {
-    0..std::env::var("PROBE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-/// Nothing, or what is wrong with how a flaw was found.
-async fn judged(flaw: &'static Flaw, seed: u64) -> Option<String> {
-    let flood = flaw.check.id == FLOOD;
-    // What is wrong at the one is wrong at the other, too; but for the cache.
-    let at = usize::from(flaw.name == "app-http-cache");
-    let report = probed(Flaws::one(flaw.name), &TARGETS[at..=at], seed, flood).await;
-    let leaks = report.findings.iter().filter(|each| each.verdict == Verdict::Leak);
-    let leaks: Vec<&Finding> = leaks.collect();
-    let found = leaks.iter().any(|finding| finding.check == flaw.check);
-    let also = |each: &&&Finding| each.check != flaw.check && !flaw.also.contains(&each.check);
-    let foreign: Vec<String> = leaks.iter().filter(also).map(|each| line(each)).collect();
-    let proven = leaks.iter().all(|leak| leak.proof.is_some());
-    (!found || !proven || !foreign.is_empty()).then(|| {
-        let name = flaw.name;
-        format!("{name}, seed {seed}: found {found}; besides {foreign:#?}\n{}", told(&report))
-    })
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_flaw_is_found() {
-    let only = std::env::var("PROBE_FLAW").ok();
-    let wanted = |flaw: &&Flaw| {
-        only.as_deref().is_none_or(|only| flaw.name.contains(only))
-            && (floods() || flaw.check.id != FLOOD)
+    let asked_for = |flaw: &&Flaw| floods() || flaw.check.id != FLOOD;
+    let probed = async |flaw: &'static Flaw, seed| {
+        // What is wrong at the one is wrong at the other, too; but for the cache.
+        let at = usize::from(flaw.name == "app-http-cache");
+        let flood = flaw.check.id == FLOOD;
+        probed(Flaws::one(flaw.name), &TARGETS[at..=at], seed, flood).await
     };
-    let flaws: Vec<&'static Flaw> = own().filter(wanted).collect();
-    let each = flaws.iter().flat_map(|flaw| seeds().map(|seed| judged(flaw, seed)));
-    let wrong = stream::iter(each.collect::<Vec<_>>()).buffer_unordered(3);
-    let wrong: Vec<String> = wrong.filter_map(|wrong| async { wrong }).collect().await;
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    each_is_found(own().filter(asked_for), probed).await;
 }
 
 /// What answers everything alike: nothing that it is silent about is isolation.

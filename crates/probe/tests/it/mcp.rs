@@ -6,7 +6,8 @@ use bulkhead_probe::{
     demo::{Flaw, Flaws, Stack, flaws},
     run,
 };
-use futures_util::{StreamExt as _, stream};
+
+use crate::it::flaws::{each_is_found, line, seeds, told};
 
 const TARGET: &str = "notes";
 /// What any store is put to is shown at the other stand-ins.
@@ -37,20 +38,6 @@ async fn probed(flaws: Flaws, more: &str, seed: u64, only: &[&str]) -> Report {
     let only = only.iter().map(|id| (*id).to_owned()).collect();
     let options = Options { depth: Depth::Quick, seed, only, ..Options::default() };
     run(&plan(&stack, more), options, &Silent).await.expect("a report")
-}
-
-fn line(finding: &Finding) -> String {
-    let (verdict, check) = (finding.verdict.label(), finding.check.id);
-    let (place, summary, ms) = (&finding.place, &finding.summary, finding.milliseconds);
-    format!("{verdict:10} {check:18} {place:18} {ms:5} ms {:4}  {summary}", finding.requests)
-}
-
-fn told(report: &Report) -> String {
-    report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn seeds() -> std::ops::Range<u64> {
-    0..std::env::var("PROBE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// Load is not made, and what nobody made shows nothing.
@@ -93,36 +80,18 @@ fn own() -> impl Iterator<Item = &'static Flaw> {
     flaws().filter(|flaw| flaw.name.starts_with("mcp-"))
 }
 
-/// Nothing, or what is wrong with how a flaw was found.
-async fn judged(flaw: &'static Flaw, seed: u64, more: &str) -> Option<String> {
-    // In sessions no check is another one: that it finds its flaw is enough.
-    let own = [flaw.check.id];
-    let only: &[&str] = match (std::env::var_os("PROBE_WHOLE"), more.is_empty()) {
-        (Some(_), _) => &[],
-        (None, true) => &OWN,
-        (None, false) => &own,
-    };
-    let report = probed(Flaws::one(flaw.name), more, seed, only).await;
-    let leaks = report.findings.iter().filter(|each| each.verdict == Verdict::Leak);
-    let leaks: Vec<&Finding> = leaks.collect();
-    let found = leaks.iter().any(|finding| finding.check == flaw.check);
-    let also = |each: &&&Finding| each.check != flaw.check && !flaw.also.contains(&each.check);
-    let foreign: Vec<String> = leaks.iter().filter(also).map(|each| line(each)).collect();
-    let proven = leaks.iter().all(|leak| leak.proof.is_some());
-    (!found || !proven || !foreign.is_empty()).then(|| {
-        let name = flaw.name;
-        format!("{name}, seed {seed}: found {found}; besides {foreign:#?}\n{}", told(&report))
-    })
-}
-
 async fn every(more: &'static str) {
-    let only = std::env::var("PROBE_FLAW").ok();
-    let wanted = |flaw: &&Flaw| only.as_deref().is_none_or(|only| flaw.name.contains(only));
-    let flaws: Vec<&'static Flaw> = own().filter(wanted).collect();
-    let each = flaws.iter().flat_map(|flaw| seeds().map(|seed| judged(flaw, seed, more)));
-    let wrong = stream::iter(each.collect::<Vec<_>>()).buffer_unordered(3);
-    let wrong: Vec<String> = wrong.filter_map(|wrong| async { wrong }).collect().await;
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    let probed = async |flaw: &'static Flaw, seed| {
+        // In sessions no check is another one: that it finds its flaw is enough.
+        let own = [flaw.check.id];
+        let only: &[&str] = match (std::env::var_os("PROBE_WHOLE"), more.is_empty()) {
+            (Some(_), _) => &[],
+            (None, true) => &OWN,
+            (None, false) => &own,
+        };
+        probed(Flaws::one(flaw.name), more, seed, only).await
+    };
+    each_is_found(own(), probed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -83,6 +83,7 @@ pub static ROUTES: &[(&str, &str)] = &[
     ("GET", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews"),
     ("GET", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}"),
     ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/decide"),
+    ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/settle"),
     ("POST", "/admin/v1/tenants/{tenant}/environments/{environment}/reviews/{id}/edit"),
     ("GET", "/admin/v1/tenants/{tenant}/environments/{environment}/tools/mode"),
     ("PUT", "/admin/v1/tenants/{tenant}/environments/{environment}/tools/mode"),
