@@ -36,6 +36,7 @@ pub const WORDS: &[&str] = &[
     "\"metadata\":{\"tenant_id\":\"acme\"}",
     "\"store\":false",
     "\"stream\":true",
+    "\"$serde_json::private::RawValue\":\"{}\"",
     " ",
     "\n",
     "\u{feff}",

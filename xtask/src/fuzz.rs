@@ -1,7 +1,7 @@
 //! `fuzz NAME`: runs a fuzz target with the mutation loop of fuzz/, which needs no nightly compiler, or with
 //! cargo-fuzz where one is there and it is asked for.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(tally: &mut Tally, options: &Options) -> Result<()> {
     let passed = if options.libfuzzer {
         libfuzzer(name, options.seconds)?
     } else {
-        let mut command = built()?;
+        let mut command = Command::new(built()?);
         command.args([name, "--seconds", &options.seconds.to_string()]);
         if let Some(seed) = options.seed {
             command.args(["--seed", &seed.to_string()]);
@@ -52,27 +52,23 @@ pub(crate) fn run(tally: &mut Tally, options: &Options) -> Result<()> {
 
 /// A fixed number of inputs from a fixed seed, for each target.
 pub(crate) fn regression(tally: &mut Tally) -> Result<()> {
-    let (mut passed, mut failed) = (0, 0);
-    for name in TARGETS {
-        let mut command = built()?;
+    let loops = built()?;
+    let (passed, failed) = shell::at_once(TARGETS, |name| {
+        let mut command = Command::new(&loops);
         command.args([name, "--seed", "1", "--inputs", &REGRESSION.to_string()]);
-        if shell::succeeds(&mut command)? {
-            passed += 1;
-        } else {
-            failed += 1;
-        }
-    }
+        Ok(if shell::succeeds(&mut command)? { (1, 0) } else { (0, 1) })
+    })?;
     tally.row("fuzz", passed, failed, "");
     Ok(())
 }
 
 /// The mutation loop. Its workspace is its own, its builds lie with ours.
-fn built() -> Result<Command> {
+fn built() -> Result<PathBuf> {
     keep_in_step()?;
-    let mut command = shell::cargo(&["run", "--quiet", "--manifest-path", "fuzz/Cargo.toml"])?;
-    command.env("CARGO_TARGET_DIR", shell::target()?);
-    command.args(["--bin", "mutate", "--"]);
-    Ok(command)
+    let target = shell::target()?;
+    let mut command = shell::cargo(&["build", "--manifest-path", "fuzz/Cargo.toml"])?;
+    shell::must(command.env("CARGO_TARGET_DIR", &target).args(["--bin", "mutate"]))?;
+    Ok(target.join("debug/mutate"))
 }
 
 /// Takes over the versions of the root's lock file where they differ: one of the two would otherwise be fuzzed and

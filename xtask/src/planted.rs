@@ -4,7 +4,7 @@
 mod table;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -35,31 +35,40 @@ pub(crate) fn run(tally: &mut Tally, filter: Option<&str>) -> Result<()> {
     let binaries = build(&bugs)?;
     let width = bugs.iter().map(|bug| bug.name.len()).max().unwrap_or(0);
     println!("\n{:width$}  {:18}  test", "planted bug", "");
-    let (mut caught, mut missed) = (0, 0);
-    let mut sound = BTreeMap::new();
+    let mut tests: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for bug in bugs {
-        let binary = binaries
-            .get(&(bug.package.to_owned(), bug.target.to_owned()))
-            .with_context(|| format!("{} has no test target `{}`", bug.package, bug.target))?;
-        let without = match sound.entry((bug.package, bug.target, bug.test)) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => *unknown.insert(binary.run(bug.test, None)?),
-        };
-        let verdict = match without {
-            Ended::Passed => binary.run(bug.test, Some(bug.name))?.verdict(),
-            Ended::Failed => "fails without it",
-            Ended::Hung => "hangs without it",
-            Ended::Absent => "NO SUCH TEST",
-        };
-        println!("{:width$}  {verdict:18}  {} {}", bug.name, bug.package, bug.test);
-        if verdict == CAUGHT {
-            caught += 1;
-        } else {
-            missed += 1;
-        }
+        tests.entry((bug.package, bug.target, bug.test)).or_default().push(bug.name);
     }
+    let (caught, missed) = shell::at_once(tests, |((package, target, test), bugs)| {
+        let binary = binaries
+            .get(&(package.to_owned(), target.to_owned()))
+            .with_context(|| format!("{package} has no test target `{target}`"))?;
+        let without = binary.run(test, None)?;
+        let (mut caught, mut missed) = (0, 0);
+        for bug in bugs {
+            let verdict = match without {
+                Ended::Passed => binary.run(test, Some(bug))?.verdict(),
+                Ended::Failed => "fails without it",
+                Ended::Hung => "hangs without it",
+                Ended::Absent => "NO SUCH TEST",
+            };
+            println!("{bug:width$}  {verdict:18}  {package} {test}");
+            match verdict {
+                CAUGHT => caught += 1,
+                _ => missed += 1,
+            }
+        }
+        Ok((caught, missed))
+    })?;
     tally.row("planted", caught, missed, "bugs caught, bugs missed");
     Ok(())
+}
+
+/// What makes a build one with the planted bugs, of which none is on. The tests of the workspace run in
+/// it, too: everything is built once.
+pub(crate) fn features() -> Result<Vec<String>> {
+    let bugged = metadata()?.packages.into_iter().filter(Package::has_bugs);
+    Ok(bugged.flat_map(|package| ["--features".to_owned(), package.feature()]).collect())
 }
 
 const CAUGHT: &str = "caught";
@@ -177,6 +186,21 @@ struct Package {
     features: BTreeMap<String, Vec<String>>,
 }
 
+impl Package {
+    fn has_bugs(&self) -> bool {
+        self.features.contains_key("planted")
+    }
+
+    fn feature(&self) -> String {
+        format!("{}/planted", self.name)
+    }
+}
+
+fn metadata() -> Result<Metadata> {
+    let mut command = shell::cargo(&["metadata", "--format-version", "1", "--no-deps"])?;
+    Ok(serde_json::from_str(&shell::output(&mut command)?)?)
+}
+
 /// A line of cargo's JSON; those that do not end in an executable lack a field and are passed over.
 #[derive(Deserialize)]
 struct Artifact {
@@ -199,9 +223,7 @@ struct Profile {
 
 /// Builds the test binaries of every package in the table, by package and `lib` or the test's name.
 fn build(bugs: &[&Bug]) -> Result<BTreeMap<(String, String), Binary>> {
-    let text =
-        shell::output(&mut shell::cargo(&["metadata", "--format-version", "1", "--no-deps"])?)?;
-    let metadata: Metadata = serde_json::from_str(&text)?;
+    let metadata = metadata()?;
     let wanted: BTreeSet<_> = bugs.iter().map(|bug| bug.package).collect();
     let mut command =
         shell::cargo(&["test", "--no-run", "--message-format", "json-render-diagnostics"])?;
@@ -209,8 +231,8 @@ fn build(bugs: &[&Bug]) -> Result<BTreeMap<(String, String), Binary>> {
         command.args(["--package", package]);
     }
     for package in &metadata.packages {
-        if wanted.contains(package.name.as_str()) && package.features.contains_key("planted") {
-            command.args(["--features", &format!("{}/planted", package.name)]);
+        if wanted.contains(package.name.as_str()) && package.has_bugs() {
+            command.args(["--features", &package.feature()]);
         }
     }
     println!("building the tests with the planted bugs");

@@ -4,13 +4,14 @@ use std::{
     env,
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
+    num::NonZero,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     thread,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// The repository's top folder.
 pub(crate) fn root() -> Result<PathBuf> {
@@ -124,6 +125,31 @@ pub(crate) fn watched(command: &mut Command, mut seen: impl FnMut(&str)) -> Resu
         seen(&line);
     }
     Ok(child.wait()?.success())
+}
+
+/// Works on each item, as many at once as there are cores. Sums what passed and what failed.
+pub(crate) fn at_once<T: Send>(
+    items: impl IntoIterator<Item = T, IntoIter: Send>,
+    work: impl Fn(T) -> Result<(u64, u64)> + Sync,
+) -> Result<(u64, u64)> {
+    let queue = Mutex::new(items.into_iter());
+    let worker = || -> Result<(u64, u64)> {
+        let (mut passed, mut failed) = (0, 0);
+        loop {
+            let next = queue.lock().map_err(|_| anyhow!("a worker is gone"))?.next();
+            let Some(item) = next else { return Ok((passed, failed)) };
+            let (more, worse) = work(item)?;
+            (passed, failed) = (passed + more, failed + worse);
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_fold((0, 0), |(passed, failed), worker| {
+            let (more, worse) = worker.join().map_err(|_| anyhow!("a worker is gone"))??;
+            Ok((passed + more, failed + worse))
+        })
+    })
 }
 
 /// Whether we may install Debian packages.

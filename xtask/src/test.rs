@@ -1,5 +1,7 @@
 //! `test`: everything that decides whether a change is good, in the order in which it fails soonest.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::{check, e2e, fuzz, peers, planted, report::Tally, shell};
@@ -10,7 +12,7 @@ pub(crate) struct Options {
     /// Leave out what needs the release build: the real clients and the kill loop, and the demo.
     #[arg(long)]
     no_e2e: bool,
-    /// Leave out the build with the planted bugs.
+    /// Leave out the planted bugs.
     #[arg(long)]
     no_planted: bool,
     /// Put other people's servers behind the real clients, too: LiteLLM's proxy (some 700 MB of Python).
@@ -53,20 +55,26 @@ fn tests(tally: &mut Tally) -> Result<()> {
     let mut counts = Counts::default();
     let nextest = shell::answers(&mut shell::cargo(&["nextest", "--version"])?);
     let succeeded = if nextest {
-        let mut command = shell::cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
+        let mut command = tested(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
         shell::watched(&mut command, |line| counts.nextest(line))?
     } else {
-        let mut command =
-            shell::cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])?;
+        let mut command = tested(&["test", "--workspace", "--all-targets", "--no-fail-fast"])?;
         shell::watched(&mut command, |line| counts.libtest(line))?
     };
     counts.row(tally, "tests", succeeded);
     Ok(())
 }
 
+/// In the build with the planted bugs, of which none is on, so that nothing is built for them alone.
+fn tested(args: &[&str]) -> Result<Command> {
+    let mut command = shell::cargo(args)?;
+    command.args(planted::features()?).env_remove("BULKHEAD_PLANTED");
+    Ok(command)
+}
+
 fn doctests(tally: &mut Tally) -> Result<()> {
     let mut counts = Counts::default();
-    let mut command = shell::cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])?;
+    let mut command = tested(&["test", "--workspace", "--doc", "--no-fail-fast"])?;
     let succeeded = shell::watched(&mut command, |line| counts.libtest(line))?;
     counts.row(tally, "doctests", succeeded);
     Ok(())
