@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import shelf as shelves
 from anthropic import Anthropic, AsyncAnthropic
+from crm import Crm, open_tenants
+from crm import settings as crm_settings
 from deployment import MODEL, OWN_PROVIDERS, SHARED_PROVIDERS, Deployment, NoDeployment, Tenant
 from openai import AsyncOpenAI, OpenAI
 from qdrant_client import QdrantClient
@@ -92,6 +94,28 @@ def globex(deployment: Deployment, standin: StandIn) -> Tenant:
 def backend(deployment: Deployment, acme: Tenant, globex: Tenant) -> str:
     """The secret of a service credential that may mint for both tenants."""
     return deployment.service("backend", f"{acme.name},{globex.name}")
+
+
+@pytest.fixture(scope="module")
+def crm() -> Iterator[Crm]:
+    """A system with records of both tenants, behind an HTTP API and MCP."""
+    upstream = Crm()
+    upstream.start()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="module")
+def tools(
+    tmp_path_factory: pytest.TempPathFactory, standin: StandIn, crm: Crm
+) -> Iterator[Deployment]:
+    """A deployment with contracts for it, and both tenants."""
+    folder = tmp_path_factory.mktemp("tools") / "bulkhead"
+    running = Deployment(folder, standin.origin, tools=crm_settings(crm))
+    running.start()
+    open_tenants(running)
+    yield running
+    running.stop()
 
 
 def of_sdk(

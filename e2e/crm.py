@@ -4,17 +4,26 @@ between two tenants here is Bulkhead alone. It keeps a list of what it was asked
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import threading
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from deployment import Deployment
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
 from served import Served
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
+
+# Arguments that it wants to see in headers as well.
+ACCOUNT = Annotated[str, Field(json_schema_extra={"x-mcp-header": "Account"})]
+REGION = Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]
 
 ACCOUNTS = {"acme": "acct-acme-7", "globex": "acct-globex-9"}
 
@@ -28,10 +37,19 @@ class Crm:
     writes: list[tuple[str, str, dict]] = field(default_factory=list)
     refunds: dict[str, dict] = field(default_factory=dict)
     bearers: list[str] = field(default_factory=list)
+    # Of each call of `locate`: its headers, and its arguments.
+    mirrored: list[tuple[dict[str, str], dict[str, str]]] = field(default_factory=list)
     # Said in every record: what a poisoned document says.
     poison: str = ""
+    # The same for all of its life.
+    port: int = 0
+    # What the definition of `list_contacts` says of itself.
+    description: str = "The contacts of an account."
+    # A write is done, and not answered while this is not set.
+    answers: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        self.answers.set()
         for tenant, account in ACCOUNTS.items():
             for nth in range(3):
                 name = f"c-{tenant}-{nth}"
@@ -63,6 +81,12 @@ class Crm:
 
     # MCP
 
+    def reword(self, description: str) -> None:
+        """Defines `list_contacts` otherwise, as whoever has taken over an upstream would."""
+        self.description = description
+        self.close()
+        self.start()
+
     def server(self) -> MCPServer:
         app = MCPServer("crm")
 
@@ -71,9 +95,8 @@ class Crm:
             self.bearers.append(found)
             return found
 
-        @app.tool()
+        @app.tool(description=self.description)
         async def list_contacts(account_id: str, context: Context, limit: int = 10) -> dict:
-            """The contacts of an account."""
             bearer(context)
             found = self.list(account_id)
             return {"contacts": found["contacts"][:limit]}
@@ -104,7 +127,9 @@ class Crm:
         ) -> dict:
             """Pays money back."""
             body = {"amount": amount, "currency": currency, "key": key}
-            return self.refund(account_id, bearer(context), body)
+            done = self.refund(account_id, bearer(context), body)
+            await asyncio.to_thread(self.answers.wait)
+            return done
 
         @app.tool()
         async def get_refund(account_id: str, key: str, context: Context) -> dict:
@@ -113,6 +138,14 @@ class Crm:
             if key not in self.refunds:
                 raise ToolError("there is none")
             return self.refunds[key]
+
+        @app.tool()
+        async def locate(account_id: ACCOUNT, region: REGION, context: Context) -> dict:
+            """Where an account is kept."""
+            bearer(context)
+            said = {"account_id": account_id, "region": region}
+            self.mirrored.append((dict(context.headers or {}), said))
+            return said
 
         @app.tool()
         async def count(account_id: str, context: Context) -> dict:
@@ -132,6 +165,7 @@ class Crm:
         if request.method == "POST":
             body = await request.json()
             self.writes.append((account, self.bearers[-1], body))
+            await asyncio.to_thread(self.answers.wait)
             return JSONResponse({"account_id": account, "note": body.get("note")}, status_code=201)
         if contact is None:
             return JSONResponse(self.list(account))
@@ -151,7 +185,8 @@ class Crm:
         return Starlette(routes=routes, lifespan=lambda _: mcp.session_manager.run())
 
     def start(self) -> None:
-        self._served = Served(self.app())
+        self._served = Served(self.app(), self.port)
+        self.port = self._served.port
 
     def close(self) -> None:
         self._served.close()
@@ -159,6 +194,14 @@ class Crm:
     @property
     def origin(self) -> str:
         return self._served.origin
+
+
+def open_tenants(deployment: Deployment) -> None:
+    """Tenants with an account in it, and credentials of their own for it."""
+    for tenant, account in ACCOUNTS.items():
+        deployment.create_tenant(tenant, ("live",), {"crm": account})
+        for upstream in ("crm", "crm-http"):
+            deployment.set_credential(tenant, secrets.token_hex(20), provider=upstream)
 
 
 def settings(crm: Crm) -> str:
@@ -172,6 +215,7 @@ def settings(crm: Crm) -> str:
         ("find", "crm", "read", each),
         ("explain", "crm", "read", own),
         ("count", "crm", "read", own),
+        ("locate", "crm", "read", own),
         ("get_refund", "crm", "read", own),
         (
             "refund",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from typing import Annotated
 
+import asking
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.prompts.base import Message, UserMessage
 from mcp.types import (
     AudioContent,
     CallToolResult,
@@ -16,7 +19,9 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
+from pydantic import Field
 
+Mirrored = Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]
 PNG = base64.b64encode(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc0"
@@ -33,6 +38,9 @@ TOOLS = (
     "test_multiple_content_types",
     "test_error_handling",
     "test_tool_with_progress",
+    "test_logging_tool",
+    "test_x_mcp_header",
+    *asking.TOOLS,
 )
 
 
@@ -91,6 +99,16 @@ def server() -> MCPServer:
             await asyncio.sleep(0.05)
         return said(text("done"))
 
+    @app.tool()
+    async def test_logging_tool() -> CallToolResult:
+        """Logs nothing: nobody asked it to."""
+        return said(text("done"))
+
+    @app.tool()
+    async def test_x_mcp_header(region: Mirrored) -> CallToolResult:
+        """An argument that stands in a header as well."""
+        return said(text(region))
+
     @app.resource("test://static-text", mime_type="text/plain", description="A text")
     def static_text() -> str:
         return "This is the content of the static text resource."
@@ -113,8 +131,21 @@ def server() -> MCPServer:
         """A prompt with arguments."""
         return f"Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"
 
+    @app.prompt()
+    def test_prompt_with_embedded_resource(resourceUri: str) -> list[Message]:  # noqa: N803
+        """A prompt with a resource in it."""
+        words = "Embedded resource content for testing."
+        resource = embedded(resourceUri, "text/plain", words)
+        return [UserMessage(resource), UserMessage("Please process the embedded resource above.")]
+
+    @app.prompt()
+    def test_prompt_with_image() -> list[Message]:
+        """A prompt with an image in it."""
+        return [UserMessage(image), UserMessage("Please analyze the image above.")]
+
     @app.completion()
     async def complete(_ref: object, _argument: object, _context: object) -> Completion:
         return Completion(values=["paris", "park", "party"], total=3, has_more=False)
 
+    asking.add(app)
     return app

@@ -12,8 +12,8 @@ import uvicorn
 class Served:
     """An ASGI application on a port of its own, in a thread."""
 
-    def __init__(self, app: object) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
+    def __init__(self, app: object, port: int = 0) -> None:
+        with socket.create_server(("127.0.0.1", port)) as free:
             self.port = free.getsockname()[1]
         config = uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="warning")
         self._server = uvicorn.Server(config)

@@ -13,7 +13,8 @@ import urllib.parse
 
 import pytest
 from crm import ACCOUNTS
-from test_mcp import TOOLS, clean, crm, tools  # noqa: F401 (fixtures)
+from test_mcp import TOOLS, clean
+from test_writes import until
 
 FOREIGN, OWN = ACCOUNTS["globex"], ACCOUNTS["acme"]
 ACCEPT = "application/json, text/event-stream"
@@ -101,7 +102,7 @@ class Hijacked:
 
 
 @pytest.fixture
-def hijacked(tools, crm):  # noqa: F811
+def hijacked(tools, crm):
     agent = Hijacked(tools, crm)
     before = [account for account, _, _ in crm.writes]
     yield agent
@@ -235,9 +236,14 @@ def test_instructions_in_what_tools_say(hijacked, crm):  # noqa: F811
 def test_each_refusal_is_on_record(hijacked, tools):  # noqa: F811
     hijacked.call("list_contacts", {"account_id": FOREIGN})
     hijacked.call("get_contact", {"contact_id": "c-globex-0"})
-    log = tools.cli("audit", "list", "--all", "--tenant", "acme", "--environment", "live", "--reason", "test")
-    text = json.dumps(log)
-    for code in ("tool.argument_bound", "tool.result_out_of_scope"):
-        assert code in text, code
+
+    def on_record() -> str:
+        whose = ("--tenant", "acme", "--environment", "live", "--reason", "test")
+        text = json.dumps(tools.cli("audit", "list", "--all", *whose))
+        both = "tool.argument_bound" in text and "tool.result_out_of_scope" in text
+        return text if both else ""
+
+    # What was withheld is written behind the answer.
+    text = until(on_record)
     # The record itself is in no log of acme's.
     assert not any(canary in text for canary in hijacked.crm.canaries("globex"))

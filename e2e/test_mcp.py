@@ -5,45 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from crm import ACCOUNTS, Crm, settings
+from crm import ACCOUNTS, Crm
 from deployment import Deployment
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from standin import StandIn
 
 TOOLS = "tools:list tools:read tools:write tools:destructive"
 VERSIONS = ("2026-07-28", "legacy")
-
-
-@pytest.fixture(scope="module")
-def crm() -> Iterator[Crm]:
-    upstream = Crm()
-    upstream.start()
-    yield upstream
-    upstream.close()
-
-
-@pytest.fixture(scope="module")
-def tools(
-    tmp_path_factory: pytest.TempPathFactory, standin: StandIn, crm: Crm
-) -> Iterator[Deployment]:
-    running = Deployment(
-        tmp_path_factory.mktemp("tools") / "bulkhead", standin.origin, tools=settings(crm)
-    )
-    running.start()
-    for tenant, account in ACCOUNTS.items():
-        running.create_tenant(tenant, ("live",), {"crm": account})
-        for upstream in ("crm", "crm-http"):
-            running.set_credential(tenant, secrets.token_hex(20), provider=upstream)
-    yield running
-    running.stop()
 
 
 def client(deployment: Deployment, tenant: str, mode: str = "auto", **more: str) -> Client:
@@ -214,6 +187,59 @@ def test_no_credential_of_an_agents_reaches_the_upstream(tools, crm):
     status, _, text = tools.http("POST", f"{tools.data}/mcp", body, headers)
     assert status == 200, text
     assert all(token not in bearer for bearer in crm.bearers)
+
+
+@pytest.mark.asyncio
+async def test_arguments_that_a_tool_wants_in_headers_are_there_and_the_same(tools, crm):
+    """The SDK repeats what a schema says (`x-mcp-header`), and so does Bulkhead to the upstream; there with what is bound."""
+    for tenant, account in ACCOUNTS.items():
+        async with client(tools, tenant) as mcp:
+            for region in ("eu", "Zürich "):
+                done = await mcp.call_tool("locate", {"region": region})
+                assert not done.is_error, shown(done)
+                headers, said = crm.mirrored[-1]
+                assert said == {"account_id": account, "region": region}
+                wrapped = "=?base64?WsO8cmljaCA=?="
+                assert headers["mcp-param-region"] == (region if region == "eu" else wrapped)
+                assert headers["mcp-param-account"] == account
+
+
+@pytest.mark.asyncio
+async def test_headers_that_say_something_else_than_the_body_are_refused(tools, crm):
+    token = tools.token("acme", grants=TOOLS)
+    about = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "locate", "arguments": {"region": "eu"}, "_meta": about}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    plain = {
+        "authorization": f"Bearer {token}",
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "tools/call",
+        "mcp-name": "locate",
+    }
+    before = len(crm.mirrored)
+    for more, good in [
+        ({"mcp-param-region": "eu"}, True),
+        ({"mcp-param-region": "=?base64?ZXU=?="}, True),
+        ({"mcp-param-region": "us"}, False),
+        # What is bound is in no header of the caller's either, whatever it says.
+        ({"mcp-param-region": "eu", "mcp-param-account": ACCOUNTS["acme"]}, False),
+        ({"mcp-param-region": "eu", "mcp-param-account": ACCOUNTS["globex"]}, False),
+        ({"mcp-param-region": "eu", "mcp-param-limit": "1"}, False),
+        ({"mcp-param-region": "eu", "mcp-name": "list_contacts"}, False),
+        ({"mcp-param-region": "eu", "mcp-method": "tools/list"}, False),
+        ({"mcp-param-region": "eu", "mcp-protocol-version": "2025-11-25"}, False),
+    ]:
+        status, _, text = tools.http("POST", f"{tools.data}/mcp", body, plain | more)
+        if good:
+            assert status == 200 and "error" not in json.loads(text), (more, text)
+        else:
+            assert status == 400 and json.loads(text)["error"]["code"] == -32020, (more, text)
+    assert len(crm.mirrored) == before + 2
+    assert {headers["mcp-param-account"] for headers, _ in crm.mirrored[before:]} == {ACCOUNTS["acme"]}
 
 
 def test_the_typescript_sdks(tools, crm):

@@ -1,28 +1,10 @@
-// The TypeScript SDKs of MCP, both lines, as users have them. Run by test_mcp.py, which has the upstream.
+// Tools. Run by test_mcp.py, which has the upstream.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Client as Modern, StreamableHTTPClientTransport as ModernHttp } from '@modelcontextprotocol/client';
-import { Client as Legacy } from '@modelcontextprotocol/sdk/client/index.js';
-import { StreamableHTTPClientTransport as LegacyHttp } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { connected, lines, tenants } from './tenants.mjs';
 
-const { E2E_MCP_URL, E2E_ACME_TOKEN, E2E_GLOBEX_TOKEN, E2E_ACME_CANARY, E2E_GLOBEX_CANARY } = process.env;
-const tenants = [
-  { name: 'acme', token: E2E_ACME_TOKEN, own: E2E_ACME_CANARY, foreign: E2E_GLOBEX_CANARY },
-  { name: 'globex', token: E2E_GLOBEX_TOKEN, own: E2E_GLOBEX_CANARY, foreign: E2E_ACME_CANARY },
-];
-
-async function connected(Client, Transport, token) {
-  const client = new Client({ name: 'e2e', version: '1.0.0' });
-  const requestInit = { headers: { authorization: `Bearer ${token}` } };
-  await client.connect(new Transport(new URL(E2E_MCP_URL), { requestInit }));
-  return client;
-}
-
-for (const [line, Client, Transport] of [
-  ['2.x', Modern, ModernHttp],
-  ['1.x', Legacy, LegacyHttp],
-]) {
+for (const [line, Client, Transport] of lines) {
   test(`${line}: two tenants at once, each its own`, async () => {
     await Promise.all(
       tenants.map(async ({ token, own, foreign }) => {
@@ -43,5 +25,16 @@ for (const [line, Client, Transport] of [
     assert.equal(refused.isError, true);
     assert.ok(!JSON.stringify(refused).includes(tenants[0].foreign));
     await client.close();
+  });
+
+  // Whether the SDK has looked at the list before or not: it repeats the argument in a header, where the version has that.
+  test(`${line}: an argument that a tool wants in a header`, async () => {
+    for (const lists of [true, false]) {
+      const client = await connected(Client, Transport, tenants[0].token);
+      if (lists) await client.listTools();
+      const found = await client.callTool({ name: 'locate', arguments: { region: 'eu' } });
+      assert.ok(!found.isError, JSON.stringify(found));
+      await client.close();
+    }
   });
 }

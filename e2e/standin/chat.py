@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -216,8 +217,9 @@ def choices(ask: Ask) -> list[dict]:
         message["content"] = json.dumps({"text": ask.text()})
     if body.get("reasoning_effort") and ask.seen.kind in ("vllm", "sglang"):
         message["reasoning_content"] = f"thinking about it {ask.account.canary}"
-    if tool := called_tool(body):
-        arguments = instance(tool.get("parameters", {}), ask.text())
+    told = instructions(body["messages"])
+    if tool := called_tool(body) or told and named_tool(body, told[0]):
+        arguments = told[1] if told else instance(tool.get("parameters", {}), ask.text())
         call = {
             "id": f"call_{ask.seen.nonce}",
             "type": "function",
@@ -227,9 +229,41 @@ def choices(ask: Ask) -> list[dict]:
     return [message] * body.get("n", 1)
 
 
+def instructions(messages: list[dict]) -> tuple[str, dict] | None:
+    """The next `standin:call NAME key=value …;` that was not followed yet, whoever wrote it: a model that
+    believes whatever it reads, also in what tools say."""
+    done = sum(len(message.get("tool_calls", [])) for message in messages)
+    words = " ".join(str(message.get("content")) for message in messages)
+    found = re.findall(r"standin:call (\w+)((?: [^\s;]+=[^\s;]+)*);", words)
+    # What was read again says nothing new.
+    told = list(dict.fromkeys(found))[done:]
+    if not told:
+        return None
+    name, given = told[0]
+    return name, {key: value_of(text) for key, text in (one.split("=", 1) for one in given.split())}
+
+
+def value_of(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def named_tool(body: dict, name: str) -> dict:
+    for tool in body.get("tools", []):
+        if tool["type"] == "function" and tool["function"]["name"] == name:
+            return tool["function"]
+    # A model makes names up, too.
+    return {"name": name}
+
+
 def called_tool(body: dict) -> dict | None:
-    """The function to call: the one that is chosen, or the first; none once there is a result."""
+    """The function to call: the one that is chosen, or the first; none once there is a result, or where the
+    prompt says which."""
     tools = [tool["function"] for tool in body.get("tools", []) if tool["type"] == "function"]
+    if "standin:call" in json.dumps(body["messages"]):
+        return None
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, dict):
         named = [tool for tool in tools if tool["name"] == choice["function"]["name"]]
