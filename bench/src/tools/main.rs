@@ -135,7 +135,16 @@ struct Row {
     name: &'static str,
     connections: usize,
     sample: Sample,
+    /// Time of a processor that went into it in our process.
+    busy: Duration,
     direct: Option<usize>,
+}
+
+impl Row {
+    fn busy_each(&self) -> Option<Duration> {
+        let calls = u32::try_from(self.sample.count()).ok().filter(|calls| *calls > 0)?;
+        self.direct.map(|_| self.busy / calls)
+    }
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
@@ -165,12 +174,15 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 name: case.name,
                 connections,
                 sample: Sample::default(),
+                busy: Duration::ZERO,
                 direct: case.direct,
             })
             .collect();
         for _ in 0..arguments.rounds {
             for (case, row) in cases.iter().zip(&mut group) {
+                let before = ours.busy()?;
                 row.sample.add(run(&runtime, &case.request, connections, arguments.seconds)?);
+                row.busy += ours.busy()?.saturating_sub(before);
             }
         }
         rows.push(group);
@@ -190,8 +202,8 @@ fn report(groups: Vec<Vec<Row>>, resident: u64, results: &Path) -> Result<()> {
     println!("\ntools, loopback, {}", table::machine());
     println!("a read of 50 records, {} bytes\n", upstream::body().len());
     println!(
-        "{:<34}{:>6}{:>11}{:>11}{:>12}{:>12}",
-        "", "conn.", "p50", "p99", "per second", "added, p50"
+        "{:<34}{:>6}{:>11}{:>11}{:>12}{:>12}{:>12}",
+        "", "conn.", "p50", "p99", "per second", "added, p50", "our CPU"
     );
     let mut json = Vec::new();
     let mut bars = Vec::new();
@@ -202,17 +214,18 @@ fn report(groups: Vec<Vec<Row>>, resident: u64, results: &Path) -> Result<()> {
             let added = row.direct.map(|direct| p50.saturating_sub(medians[direct]));
             let rate = row.sample.rate();
             println!(
-                "{:<34}{:>6}{:>11}{:>11}{rate:>12.0}{:>12}",
+                "{:<34}{:>6}{:>11}{:>11}{rate:>12.0}{:>12}{:>12}",
                 row.name,
                 row.connections,
                 micros(p50),
                 micros(p99),
-                added.map(micros).unwrap_or_default()
+                added.map(micros).unwrap_or_default(),
+                row.busy_each().map(micros).unwrap_or_default()
             );
             json.push(serde_json::json!({
                 "case": row.name, "connections": row.connections, "requests": row.sample.count(),
                 "p50_us": as_micros(p50), "p99_us": as_micros(p99), "per_second": rate.round(),
-                "added_p50_us": added.map(as_micros),
+                "added_p50_us": added.map(as_micros), "cpu_us": row.busy_each().map(as_micros),
             }));
             if let Some(added) = added.filter(|_| row.connections == 1) {
                 bars.push((row.name, added));
