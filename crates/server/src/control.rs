@@ -19,7 +19,7 @@ pub(crate) mod tools;
 use std::{fmt::Display, time::Duration};
 
 use ids::{Environment, Millis};
-use scope::{Actor, Entry, Grants, Operator, Right, Scope, TenantRecord, Write};
+use scope::{Actor, Entry, Grants, Operator, Read, Right, Scope, TenantRecord, Write};
 use serde::Deserialize;
 
 use crate::{
@@ -141,6 +141,17 @@ async fn announce_to(
         scopes.push(entered.await?);
     }
     Ok(scopes)
+}
+
+/// Opens a tenant's environment to be read, once why stands in its log.
+async fn enter_to_read(
+    operator: &Operator,
+    ask: &Ask,
+    reason: Option<String>,
+) -> Result<Scope<Read>, Fault> {
+    let environment: Environment = ask.id("environment")?;
+    let why = needed(ask, reason)?;
+    operator.enter(ask.param("tenant"), &environment, &why).await.map_err(not_there)
 }
 
 /// Announces a change in one environment in that environment's log and the deployment's, and

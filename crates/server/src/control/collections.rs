@@ -6,16 +6,15 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use ids::Environment;
 use memory::{
     CollectionName, Info,
     request::{self, Operation, Selector},
 };
-use scope::{Operator, Read, Scope, Write};
+use scope::{Operator, Scope, Write};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Paging, Why, enter, may_enter, needed, not_there, time};
+use super::{Paging, Why, enter, enter_to_read, may_enter, needed, time};
 use crate::{
     App,
     ask::{Ask, json_answer, ok},
@@ -40,17 +39,6 @@ pub(crate) struct Erase {
 /// The collection of the path.
 fn named(ask: &Ask) -> Result<CollectionName, Fault> {
     Ok(CollectionName::parse(ask.param("collection"))?)
-}
-
-/// The scope of a tenant's environment, once the entry is in its log.
-async fn entered(
-    operator: &Operator,
-    ask: &Ask,
-    reason: Option<String>,
-) -> Result<Scope<Read>, Fault> {
-    let environment: Environment = ask.id("environment")?;
-    let why = needed(ask, reason)?;
-    operator.enter(ask.param("tenant"), &environment, &why).await.map_err(not_there)
 }
 
 /// The same, to change something: what is done to a collection is in the tenant's log.
@@ -83,7 +71,7 @@ fn short(info: &Info) -> Value {
 
 pub(crate) async fn list(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let mut paging: Paging = ask.query(&app)?;
-    let scope = entered(&operator, &ask, paging.reason.take()).await?;
+    let scope = enter_to_read(&operator, &ask, paging.reason.take()).await?;
     let collections = app.memory.of(&scope);
     let behind =
         |name: &CollectionName| paging.after.as_deref().is_none_or(|after| name.as_str() > after);
@@ -107,7 +95,7 @@ pub(crate) async fn list(app: Arc<App>, operator: Operator, ask: Ask) -> Result<
 
 pub(crate) async fn one(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
-    let scope = entered(&operator, &ask, reason).await?;
+    let scope = enter_to_read(&operator, &ask, reason).await?;
     let info = app.memory.of(&scope).info(&named(&ask)?).await?;
     let schema = &info.collection.schema;
     let mut told = short(&info);
@@ -121,7 +109,7 @@ pub(crate) async fn one(app: Arc<App>, operator: Operator, ask: Ask) -> Result<R
 
 pub(crate) async fn verify(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
-    let scope = entered(&operator, &ask, reason).await?;
+    let scope = enter_to_read(&operator, &ask, reason).await?;
     let found = app.memory.of(&scope).verify(&named(&ask)?).await?;
     let memory::Verified { rows, missing, foreign, different } = found;
     let good = missing == 0 && foreign == 0 && different == 0;

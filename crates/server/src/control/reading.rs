@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use ids::{Environment, RandomId, RunId};
+use ids::{RandomId, RunId};
 use records::{Filter, Log, Verdict};
-use scope::{Operator, Read, Scope};
+use scope::Operator;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Paging, Why, needed, not_there};
+use super::{Paging, Why, enter_to_read};
 use crate::{
     App,
     ask::{Ask, ok},
@@ -60,7 +60,7 @@ pub(crate) async fn deployment_verify(
 
 pub(crate) async fn audit(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let mut paging: Paging = ask.query(&app)?;
-    let scope = entered(&operator, &ask, paging.reason.take()).await?;
+    let scope = enter_to_read(&operator, &ask, paging.reason.take()).await?;
     listed(&app.audit.of(&scope), &paging).await
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn audit_head(
     ask: Ask,
 ) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
-    let scope = entered(&operator, &ask, reason).await?;
+    let scope = enter_to_read(&operator, &ask, reason).await?;
     ok(&own::head(&app.audit.of(&scope)).await?)
 }
 
@@ -80,7 +80,7 @@ pub(crate) async fn audit_export(
     ask: Ask,
 ) -> Result<Response, Fault> {
     let mut paging: Paging = ask.query(&app)?;
-    let scope = entered(&operator, &ask, paging.reason.take()).await?;
+    let scope = enter_to_read(&operator, &ask, paging.reason.take()).await?;
     export(&app.audit.of(&scope), &paging).await
 }
 
@@ -90,27 +90,16 @@ pub(crate) async fn audit_verify(
     ask: Ask,
 ) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
-    let scope = entered(&operator, &ask, reason).await?;
+    let scope = enter_to_read(&operator, &ask, reason).await?;
     verified(&app.audit.of(&scope)).await
 }
 
 pub(crate) async fn events(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Events { run, after, limit, newest_first, reason } = ask.query(&app)?;
-    let scope = entered(&operator, &ask, reason).await?;
+    let scope = enter_to_read(&operator, &ask, reason).await?;
     let limit = usize::try_from(limit.unwrap_or(100)).unwrap_or(usize::MAX);
     let filter = Filter { run, after, limit: limit.clamp(1, Filter::MOST), newest_first };
     ok(&own::page(&app.recorder.list(&scope, &filter).await?, filter.limit))
-}
-
-/// The scope of a tenant's environment, once the entry is in its log.
-async fn entered(
-    operator: &Operator,
-    ask: &Ask,
-    reason: Option<String>,
-) -> Result<Scope<Read>, Fault> {
-    let environment: Environment = ask.id("environment")?;
-    let why = needed(ask, reason)?;
-    operator.enter(ask.param("tenant"), &environment, &why).await.map_err(not_there)
 }
 
 async fn listed(log: &Log<'_>, paging: &Paging) -> Result<Response, Fault> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ids::{Environment, Millis, RandomId};
+use ids::{Millis, RandomId};
 use reviews::{Doubt, Notice};
-use scope::{Operator, Read, Scope};
+use scope::Operator;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Paging, Why, announce, enter, may_enter, needed, not_there, time};
+use super::{Paging, Why, announce, enter, enter_to_read, may_enter, needed, time};
 use crate::{
     App, approved,
     ask::{Ask, ok},
@@ -58,17 +58,6 @@ fn noticed(notice: &Notice) -> Value {
     told
 }
 
-/// The scope of a tenant's environment, once the entry is in its log.
-async fn entered(
-    operator: &Operator,
-    ask: &Ask,
-    reason: Option<String>,
-) -> Result<Scope<Read>, Fault> {
-    let environment: Environment = ask.id("environment")?;
-    let why = needed(ask, reason)?;
-    operator.enter(ask.param("tenant"), &environment, &why).await.map_err(not_there)
-}
-
 /// The page of a list that goes on behind an id.
 fn page(paging: &Paging) -> Result<(Option<RandomId>, usize), Fault> {
     let after = paging.after.as_deref().map(RandomId::parse).transpose()?;
@@ -78,7 +67,7 @@ fn page(paging: &Paging) -> Result<(Option<RandomId>, usize), Fault> {
 pub(crate) async fn list(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let mut paging: Paging = ask.query(&app)?;
     let (after, limit) = page(&paging)?;
-    let scope = entered(&operator, &ask, paging.reason.take()).await?;
+    let scope = enter_to_read(&operator, &ask, paging.reason.take()).await?;
     let listed = app.reviews.of(&scope).list(after, limit).await?;
     ok(&shown::page(&listed, limit))
 }
@@ -86,7 +75,7 @@ pub(crate) async fn list(app: Arc<App>, operator: Operator, ask: Ask) -> Result<
 pub(crate) async fn one(app: Arc<App>, operator: Operator, ask: Ask) -> Result<Response, Fault> {
     let Why { reason } = ask.query(&app)?;
     let id = named(&ask)?;
-    let scope = entered(&operator, &ask, reason).await?;
+    let scope = enter_to_read(&operator, &ask, reason).await?;
     let (review, payload) = app.reviews.of(&scope).get(id).await?;
     ok(&shown::whole(&review, payload))
 }
