@@ -75,6 +75,29 @@ pub(crate) struct Upstream {
     pub(crate) release: Arc<Semaphore>,
 }
 
+/// Answers whoever comes, each connection by itself.
+fn serve<F>(listener: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static)
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let tasks = TaskTracker::new();
+    let inner = tasks.clone();
+    tasks.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            inner.spawn(async move {
+                let service = service_fn(move |request| {
+                    let answered = answer(request);
+                    async move { Ok::<_, Infallible>(answered.await) }
+                });
+                // A connection that breaks is what some tests are about.
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+}
+
 impl Upstream {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,22 +107,10 @@ impl Upstream {
             held: Arc::new(Semaphore::new(0)),
             release: Arc::new(Semaphore::new(0)),
         };
-        let (tasks, serving) = (TaskTracker::new(), this.clone());
-        let inner = tasks.clone();
-        tasks.spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let upstream = serving.clone();
-                inner.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let upstream = upstream.clone();
-                        async move { Ok::<_, Infallible>(upstream.answer(request).await) }
-                    });
-                    // A connection that breaks is what some tests are about.
-                    let _ =
-                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
+        let serving = this.clone();
+        serve(listener, move |request| {
+            let upstream = serving.clone();
+            async move { upstream.answer(request).await }
         });
         this
     }

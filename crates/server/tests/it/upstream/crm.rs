@@ -3,7 +3,6 @@
 //! whoever's credential comes. What stands between two tenants here is Bulkhead alone.
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
     sync::{
         Arc,
@@ -15,12 +14,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::task::TaskTracker;
 
 /// What a call was, as the CRM got it.
 #[derive(Clone, Debug)]
@@ -122,21 +119,10 @@ impl Crm {
             held: Arc::new(Semaphore::new(0)),
             release: Arc::new(Semaphore::new(0)),
         };
-        let (tasks, serving) = (TaskTracker::new(), this.clone());
-        let inner = tasks.clone();
-        tasks.spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let crm = serving.clone();
-                inner.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let crm = crm.clone();
-                        async move { Ok::<_, Infallible>(crm.answer(request).await) }
-                    });
-                    let _ =
-                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
+        let serving = this.clone();
+        super::serve(listener, move |request| {
+            let crm = serving.clone();
+            async move { crm.answer(request).await }
         });
         this
     }
